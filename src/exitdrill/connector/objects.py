@@ -1,0 +1,322 @@
+"""Objects at a place: list, read, write, stat, delete.
+
+`ObjectStore` is one container. Its public methods are concrete: they check arguments, try again what is
+transient, continue a broken read at the byte where it broke (pinned to the same ETag), and let nothing out
+but `exitdrill.errors.ConnectorError`. A connector writes the five private hooks, one request each where
+the service allows, without retrying.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Protocol, Self
+
+from exitdrill.connector.capabilities import Capabilities
+from exitdrill.connector.retry import RetryPolicy
+from exitdrill.errors import ChangedError, InvalidKeyError, TransientError, UnsupportedError
+from exitdrill.model.digests import Digests
+from exitdrill.model.objects import Envelope, Loss, ObjectEntry
+
+__all__ = ["Body", "BytesBody", "ObjectStore", "RawRead", "ReadStream", "UploadMemory", "WriteReceipt", "WriteRequest"]
+
+CHUNK_BYTES = 1024 * 1024
+
+
+class Body(Protocol):
+    """Bytes to write: of known length, readable more than once."""
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+
+    def open(self, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """The bytes from ``offset``, ``length`` of them or all that are left, in chunks of any size.
+
+        A writer reads in order; it may begin again at 0 or at any offset where it began before.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class BytesBody:
+    """Bytes in memory."""
+
+    data: bytes
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return len(self.data)
+
+    def open(self, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """As `Body.open`."""
+        end = self.size if length is None else offset + length
+        for start in range(offset, end, CHUNK_BYTES):
+            yield self.data[start : min(start + CHUNK_BYTES, end)]
+
+
+class UploadMemory(Protocol):
+    """Where a writer keeps what it needs to go on with an upload in parts after a crash."""
+
+    def load(self) -> dict[str, str]:
+        """What was saved last for this object; empty if nothing."""
+
+    def save(self, state: dict[str, str]) -> None:
+        """Keep this, durably; an empty map forgets."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteRequest:
+    """One object to write."""
+
+    key: str
+    body: Body
+    envelope: Envelope = field(default_factory=Envelope)
+    digests: Digests = Digests.NONE
+    """What the body's digests are, as far as known beforehand; sent along where the server checks them."""
+    only_if_absent: bool = False
+    """Fail with `ConflictError` if the key exists."""
+    memory: UploadMemory | None = None
+    """Where to keep the state of an upload in parts."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteReceipt:
+    """What the place said of an object it took."""
+
+    entry: ObjectEntry
+    """Key, size, ETag, version. Its digests are those the server reports, as far as it does."""
+    losses: tuple[Loss, ...] = ()
+    """What of the envelope it did not take."""
+
+
+@dataclass(slots=True)
+class RawRead:
+    """An open answer, as a hook gives it."""
+
+    entry: ObjectEntry
+    """The whole object as the answer's headers describe it: total size, ETag, envelope."""
+    offset: int
+    """Where the bytes begin (``Content-Range``)."""
+    length: int
+    """How many bytes the answer promises."""
+    chunks: Iterator[bytes]
+    """The bytes, as stored: never decompressed. A generator: closing it releases the connection."""
+
+
+class ReadStream:
+    """One object's bytes, pinned to one version; a context manager, read once."""
+
+    def __init__(self, store: ObjectStore, raw: RawRead, end: int) -> None:
+        """Made by `ObjectStore.read`."""
+        self.entry = raw.entry
+        self._store, self._raw = store, raw
+        self._position, self._end = raw.offset, end
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        """Release the connection."""
+        self.close()
+
+    def close(self) -> None:
+        """Release the connection."""
+        close = getattr(self._raw.chunks, "close", None)
+        if close is not None:
+            close()
+
+    def chunks(self) -> Iterator[bytes]:
+        """The bytes. Raises TransientError if they end early and no try is left, ChangedError, ConnectorError."""
+        attempt = 1
+        while self._position < self._end:
+            try:
+                yield from self._drain()
+            except TransientError as error:
+                if not self._store.retry.wait(error, attempt):
+                    raise
+                attempt += 1
+                self._reopen()
+
+    def read_all(self) -> bytes:
+        """All bytes at once; for small objects."""
+        return b"".join(self.chunks())
+
+    def _drain(self) -> Iterator[bytes]:
+        for chunk in self._raw.chunks:
+            if self._position + len(chunk) > self._end:
+                msg = f"{self._position + len(chunk) - self._end} bytes more than promised"
+                raise ChangedError(msg, resource=self._store.describe(self.entry.key))
+            self._position += len(chunk)
+            if chunk:
+                yield chunk
+        if self._position < self._end:
+            msg = f"the answer ended {self._end - self._position} bytes early"
+            raise TransientError(msg, resource=self._store.describe(self.entry.key))
+
+    def _reopen(self) -> None:
+        self.close()
+        entry = self.entry
+        raw = self._store.retry.call(
+            lambda: self._store._open(entry.key, entry.etag, entry.version, self._position, self._end - self._position)  # noqa: SLF001 - its other half
+        )
+        if raw.entry.size != entry.size or raw.entry.etag != entry.etag:
+            msg = "another version answered the continued read"
+            raise ChangedError(msg, resource=self._store.describe(entry.key))
+        self._raw = raw
+
+
+class ObjectStore(ABC):
+    """One container (bucket, share, folder) at one place.
+
+    Args:
+        resource: How messages name it: ``azure:case-files``.
+        capabilities: What it can do, as claimed or as narrowed by preflight.
+        retry: How to try again.
+    """
+
+    def __init__(self, resource: str, capabilities: Capabilities, retry: RetryPolicy | None = None) -> None:
+        """See the class."""
+        self.resource = resource
+        self.capabilities = capabilities
+        self.retry = retry or RetryPolicy()
+
+    def describe(self, key: str) -> str:
+        """How messages name one object; control characters made visible."""
+        return f"{self.resource}/{key.encode('unicode_escape', 'backslashreplace').decode('ascii')}"
+
+    def list(self, prefix: str = "", *, start_after: str | None = None) -> Iterator[ObjectEntry]:
+        """Every current object whose key begins with ``prefix``, in the listing's own order.
+
+        With ``start_after``, where the place can do that, only keys after it. A page that fails is asked
+        for again; nothing is given twice. Raises ConnectorError.
+        """
+        if start_after is not None and not self.capabilities.start_after:
+            msg = "a listing here cannot begin in the middle"
+            raise UnsupportedError(msg, resource=self.resource)
+        token: str | None = None
+        while True:
+            page, token = self.retry.call(lambda token=token: self._list(prefix, start_after, token))  # type: ignore[misc]
+            yield from page
+            if token is None:
+                return
+
+    def read(
+        self,
+        key: str,
+        *,
+        etag: str | None = None,
+        version: str | None = None,
+        offset: int = 0,
+        length: int | None = None,
+    ) -> ReadStream:
+        """Open an object's bytes; from ``offset``, ``length`` of them.
+
+        With ``etag`` only that version is read. Raises ChangedError, NotFoundError, ArchivedError, ConnectorError;
+        ValueError for a range outside the object.
+        """
+        if offset < 0 or (length is not None and length < 0):
+            msg = "a range begins at 0 or later and is not negative"
+            raise ValueError(msg)
+        raw = self.retry.call(lambda: self._open(key, etag, version, offset, length))
+        size = raw.entry.size
+        end = size if length is None else min(size, offset + length)
+        return ReadStream(self, raw, max(end, offset))
+
+    def write(self, request: WriteRequest) -> WriteReceipt:
+        """Write one object, whole or not at all.
+
+        What of the envelope this place cannot hold is left out and comes back as losses. Raises
+        InvalidKeyError, ConflictError, DigestError, NoSpaceError, ReadOnlyError, ConnectorError.
+        """
+        problems = self.capabilities.keys.violations(request.key)
+        if problems:
+            raise InvalidKeyError("; ".join(problems), resource=self.describe(request.key))
+        if request.only_if_absent and not self.capabilities.conditional_writes:
+            msg = "writes here cannot be made conditional"
+            raise UnsupportedError(msg, resource=self.resource)
+        if request.body.size > self.capabilities.max_object_bytes:
+            msg = (
+                f"{request.body.size} bytes, more than the {self.capabilities.max_object_bytes} an object may have here"
+            )
+            raise UnsupportedError(msg, resource=self.describe(request.key))
+        envelope, losses = self.capabilities.envelope.split(request.envelope)
+        entry = self.retry.call(lambda: self._write(request, envelope))
+        return WriteReceipt(entry, losses)
+
+    def stat(self, key: str, *, version: str | None = None) -> ObjectEntry:
+        """One object's facts, envelope and digests included. Raises NotFoundError, ConnectorError."""
+        return self.retry.call(lambda: self._stat(key, version))
+
+    def delete(self, key: str, *, version: str | None = None) -> None:
+        """Delete one object; it is no error if there is none. Raises ConnectorError."""
+        self.retry.call(lambda: self._delete(key, version))
+
+    def flush(self) -> None:
+        """Return when every write that has returned is durable. Places that are durable at once do nothing."""
+
+    def close(self) -> None:
+        """Let go of connections."""
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        """Close."""
+        self.close()
+
+    def _open(self, key: str, etag: str | None, version: str | None, offset: int, length: int | None) -> RawRead:
+        if length == 0:
+            entry = self._stat(key, version)
+            return RawRead(entry, offset, 0, iter(()))
+        raw = self._read(key, etag, version, offset, length)
+        promised = max(0, raw.entry.size - offset) if length is None else min(length, raw.entry.size - offset)
+        if (raw.offset, raw.length) != (offset, promised):
+            close = getattr(raw.chunks, "close", lambda: None)
+            close()
+            msg = f"asked for {promised} bytes at {offset}, offered {raw.length} at {raw.offset}"
+            raise TransientError(msg, resource=self.describe(key))
+        if etag is not None and raw.entry.etag != etag:
+            msg = f"is version {raw.entry.etag}, not {etag}"
+            raise ChangedError(msg, resource=self.describe(key))
+        return raw
+
+    @abstractmethod
+    def _list(
+        self, prefix: str, start_after: str | None, token: str | None
+    ) -> tuple[Sequence[ObjectEntry], str | None]:
+        """One page and the token of the next, None after the last. ``token`` wins over ``start_after``."""
+
+    @abstractmethod
+    def _read(self, key: str, etag: str | None, version: str | None, offset: int, length: int | None) -> RawRead:
+        """One ranged read pinned to ``etag`` (If-Match), ``Accept-Encoding: identity``.
+
+        A length of None is to the end, and must work on an empty object. ChangedError on a mismatch.
+        """
+
+    @abstractmethod
+    def _write(self, request: WriteRequest, envelope: Envelope) -> ObjectEntry:
+        """Write, whole or not at all, with the envelope given (already cut to what can be held).
+
+        Returns what the place answered, with the digests it computed. DigestError when it refuses a digest.
+        Where `Capabilities.multipart_attests` is empty, prefer one request up to ``max_single_put_bytes``.
+        """
+
+    @abstractmethod
+    def _stat(self, key: str, version: str | None) -> ObjectEntry:
+        """The object's facts with envelope and digests."""
+
+    @abstractmethod
+    def _delete(self, key: str, version: str | None) -> None:
+        """Delete; silently if there is nothing."""
+
+
+def copy_chunks(stream: ReadStream) -> Iterator[bytes]:
+    """All chunks of a stream, closing it at the end or when abandoned."""
+    with closing(stream):
+        yield from stream.chunks()

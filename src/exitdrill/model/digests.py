@@ -1,0 +1,168 @@
+"""Digests, and who vouches for them.
+
+A digest proves nothing without knowing who computed it: one that a client wrote into a header and a server
+merely kept is the client's word. Two digests are equal, different, or *absent*: absent is never equal.
+"""
+
+import base64
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import ClassVar, Self
+
+from awscrt import checksums
+
+__all__ = ["ALL_KINDS", "Comparison", "DigestKind", "Digests", "Hasher", "Witness"]
+
+
+class DigestKind(StrEnum):
+    """The whole-object digests exitdrill knows."""
+
+    SHA256 = "sha256"
+    """FIPS 180-4; ours, always computed."""
+    CRC64NVME = "crc64nvme"
+    """CRC-64/NVME, big-endian. Azure's transactional CRC64 is the same value little-endian."""
+    CRC32C = "crc32c"
+    """RFC 3720, big-endian."""
+    MD5 = "md5"
+    """RFC 1321; only where a side attests it."""
+
+
+ALL_KINDS = frozenset(DigestKind)
+
+
+class Witness(StrEnum):
+    """Who computed a digest."""
+
+    SOURCE = "source"
+    """The place read from."""
+    US = "us"
+    """This program, over the bytes as they passed."""
+    VAULT = "vault"
+    """The vault's own server."""
+    TARGET = "target"
+    """The target's own server."""
+    CLIENT = "client"
+    """Some client wrote it down once; proves nothing."""
+
+
+class Comparison(StrEnum):
+    """What comparing two sets of digests says."""
+
+    EQUAL = "equal"
+    DIFFERENT = "different"
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True, slots=True)
+class Digests:
+    """Whole-object digests as raw big-endian bytes; None where there is none."""
+
+    sha256: bytes | None = None
+    crc64nvme: bytes | None = None
+    crc32c: bytes | None = None
+    md5: bytes | None = None
+
+    NONE: ClassVar["Digests"]
+    """No digest at all."""
+
+    def __post_init__(self) -> None:
+        """Refuse a digest of the wrong length."""
+        for kind, size in _SIZES.items():
+            value = getattr(self, kind)
+            if value is not None and len(value) != size:
+                msg = f"{kind} takes {size} bytes, not {len(value)}"
+                raise ValueError(msg)
+
+    def get(self, kind: DigestKind) -> bytes | None:
+        """The digest of that kind."""
+        return {"sha256": self.sha256, "crc64nvme": self.crc64nvme, "crc32c": self.crc32c, "md5": self.md5}[kind]
+
+    @property
+    def kinds(self) -> frozenset[DigestKind]:
+        """Which digests there are."""
+        return frozenset(kind for kind in DigestKind if self.get(kind) is not None)
+
+    def only(self, kinds: Iterable[DigestKind]) -> "Digests":
+        """These digests without those of other kinds."""
+        keep = set(kinds)
+        return replace(self, **{kind.value: None for kind in DigestKind if kind not in keep})
+
+    def merged(self, other: "Digests") -> "Digests":
+        """These, and the other's where these have none."""
+        return Digests(**{kind.value: self.get(kind) or other.get(kind) for kind in DigestKind})
+
+    def compare(self, other: "Digests") -> Comparison:
+        """Different if any kind both have differs, equal if at least one agrees, else absent."""
+        common = [(self.get(kind), other.get(kind)) for kind in self.kinds & other.kinds]
+        if not common:
+            return Comparison.ABSENT
+        return Comparison.EQUAL if all(a == b for a, b in common) else Comparison.DIFFERENT
+
+    def to_json(self) -> dict[str, str]:
+        """Kind to hexadecimal."""
+        return {kind.value: value.hex() for kind in DigestKind if (value := self.get(kind)) is not None}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, str]) -> Self:
+        """The inverse of `to_json`. Raises ValueError or TypeError."""
+        return cls(**{kind: bytes.fromhex(text) for kind, text in data.items()})
+
+    def base64(self, kind: DigestKind) -> str | None:
+        """The digest in the form HTTP headers carry."""
+        value = self.get(kind)
+        return None if value is None else base64.b64encode(value).decode("ascii")
+
+
+_SIZES = {DigestKind.SHA256: 32, DigestKind.CRC64NVME: 8, DigestKind.CRC32C: 4, DigestKind.MD5: 16}
+Digests.NONE = Digests()
+
+
+class Hasher:
+    """Every digest asked for, from one pass over the bytes.
+
+    Args:
+        kinds: Which digests; SHA-256 and CRC-64/NVME unless told otherwise.
+    """
+
+    DEFAULT: ClassVar[frozenset[DigestKind]] = frozenset({DigestKind.SHA256, DigestKind.CRC64NVME})
+
+    def __init__(self, kinds: Iterable[DigestKind] = DEFAULT) -> None:
+        """See the class."""
+        wanted = frozenset(kinds)
+        self._sha256 = hashlib.sha256() if DigestKind.SHA256 in wanted else None
+        self._md5 = hashlib.md5(usedforsecurity=False) if DigestKind.MD5 in wanted else None
+        self._crc64: int | None = 0 if DigestKind.CRC64NVME in wanted else None
+        self._crc32c: int | None = 0 if DigestKind.CRC32C in wanted else None
+        self.length_bytes = 0
+
+    def update(self, data: bytes) -> None:
+        """Take in the next bytes."""
+        self.length_bytes += len(data)
+        if self._sha256 is not None:
+            self._sha256.update(data)
+        if self._md5 is not None:
+            self._md5.update(data)
+        if self._crc64 is not None:
+            self._crc64 = checksums.crc64nvme(data, self._crc64)
+        if self._crc32c is not None:
+            self._crc32c = checksums.crc32c(data, self._crc32c)
+
+    def copy(self) -> "Hasher":
+        """A second hasher in the same state."""
+        twin = Hasher(())
+        twin._sha256 = None if self._sha256 is None else self._sha256.copy()
+        twin._md5 = None if self._md5 is None else self._md5.copy()
+        twin._crc64, twin._crc32c = self._crc64, self._crc32c
+        twin.length_bytes = self.length_bytes
+        return twin
+
+    def digests(self) -> Digests:
+        """The digests of what was taken in so far."""
+        return Digests(
+            sha256=None if self._sha256 is None else self._sha256.digest(),
+            crc64nvme=None if self._crc64 is None else self._crc64.to_bytes(8, "big"),
+            crc32c=None if self._crc32c is None else self._crc32c.to_bytes(4, "big"),
+            md5=None if self._md5 is None else self._md5.digest(),
+        )

@@ -1,0 +1,1 @@
+"""Drill and playbook files -> `DrillPlan`. The only YAML parser; exports the JSON Schemas."""

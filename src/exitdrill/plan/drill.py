@@ -1,0 +1,210 @@
+"""What a drill file and its playbook say, checked and frozen.
+
+Everything after the parser works with these values. References to secrets (``${env:…}``, ``${file:…}``) stay
+references here: a plan can be written down, digested and shown.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+
+import rfc8785
+
+__all__ = ["Asset", "DrillPlan", "Level", "Mode", "Objectives", "Phase", "Place", "Playbook", "Route", "Step"]
+
+Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
+
+
+class Mode(StrEnum):
+    """How much a run proves."""
+
+    REHEARSAL = "rehearsal"
+    """On emulators or with made-up data: proves the method."""
+    SAMPLE = "sample"
+    """Real places, part of the data."""
+    FULL = "full"
+    """Real places, everything."""
+
+
+class Level(StrEnum):
+    """How an asset is verified at the target; each includes the ones before it."""
+
+    LISTED = "listed"
+    """Name and size, from the target's own listing."""
+    ATTESTED = "attested"
+    """The target itself reports a whole-object digest that equals ours."""
+    SAMPLED = "sampled"
+    """A random sample is read back; its seed was journalled before the first byte moved."""
+    FULL = "full"
+    """Every byte is read back."""
+
+    @property
+    def rank(self) -> int:
+        """0 for the weakest."""
+        return list(Level).index(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Objectives:
+    """What the drill must reach. None: not set here."""
+
+    rto: timedelta | None = None
+    rpo: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where assets live, as the drill declares it."""
+
+    name: str
+    connector: str
+    settings: Mapping[str, Json]
+    """The connector's own fields, references unresolved."""
+    emulator: str | None = None
+    """``azurite``, ``seaweedfs`` or ``moto``: started for the run."""
+    seed: Mapping[str, Json] | None = None
+    """What an emulator is filled with: ``{objects: 2000, …}``; see `exitdrill.emulator`."""
+    jurisdiction: str | None = None
+    """Under whose law it is, for the report: ``NL``, ``US``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Which place takes which role."""
+
+    source: str
+    vault: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """One named thing that must survive the exit."""
+
+    name: str
+    kind: str
+    source: Mapping[str, Json]
+    """``container`` and ``prefix`` for objects."""
+    target: Mapping[str, Json]
+    """``bucket`` (or ``container``) and ``prefix`` for objects."""
+    verify: Level = Level.ATTESTED
+    classification: str = "ordinary"
+    owner: str | None = None
+    objectives: Objectives = Objectives()
+    depends_on: tuple[str, ...] = ()
+    critical: bool = True
+    """The drill's clock runs until every critical asset is proven at the target."""
+    rename: str = "none"
+    """``none`` or ``percent``: how keys the target cannot hold are written there."""
+    sample: int = 300
+    """How many objects ``sampled`` reads back."""
+    directory_stubs: str = "copy"
+    """``copy`` or ``skip``: what to do with zero-byte directory markers (``hdi_isfolder``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a playbook."""
+
+    id: str
+    uses: str
+    """The action's name, or ``manual``."""
+    why: str
+    by_hand: str
+    """How a person does it without this program."""
+    critical: bool = True
+    """A critical step that fails ends the drill (teardown still runs)."""
+    timeout: timedelta = timedelta(hours=24)
+    retries: int = 0
+    approval: bool = False
+    """A named person must approve before it runs."""
+    arguments: Mapping[str, Json] = field(default_factory=dict)
+    """``with`` in the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A named group of steps, run in order."""
+
+    name: str
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Playbook:
+    """The method, provider-neutral."""
+
+    name: str
+    phases: tuple[Phase, ...]
+    description: str = ""
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """All steps in order."""
+        return tuple(step for phase in self.phases for step in phase.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class DrillPlan:
+    """A playbook bound to places, assets and objectives."""
+
+    name: str
+    mode: Mode
+    objectives: Objectives
+    places: Mapping[str, Place]
+    route: Route
+    assets: tuple[Asset, ...]
+    """In an order that respects ``depends_on``."""
+    playbook: Playbook
+    keep: bool = False
+    """Teardown leaves what the run made."""
+    path: str = ""
+    """The drill file, for messages; not part of the digest."""
+    description: str = ""
+
+    @property
+    def source(self) -> Place:
+        """The place everything leaves."""
+        return self.places[self.route.source]
+
+    @property
+    def vault(self) -> Place:
+        """The storage in the middle."""
+        return self.places[self.route.vault]
+
+    @property
+    def target(self) -> Place:
+        """The place everything comes up at."""
+        return self.places[self.route.target]
+
+    def asset(self, name: str) -> Asset:
+        """The asset of that name. Raises KeyError."""
+        found = {asset.name: asset for asset in self.assets}
+        return found[name]
+
+    def to_json(self) -> dict[str, object]:
+        """As JSON values, durations in seconds."""
+        out = asdict(self)
+        del out["path"]
+        plain = _plain(out)
+        if not isinstance(plain, dict):  # pragma: no cover - asdict gives a dict
+            raise TypeError
+        return plain
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the plan's canonical JSON (RFC 8785), as hexadecimal."""
+        return hashlib.sha256(rfc8785.dumps(self.to_json())).hexdigest()  # type: ignore[arg-type]
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, timedelta):
+        seconds = value.total_seconds()
+        return int(seconds) if seconds.is_integer() else seconds
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
