@@ -1,0 +1,268 @@
+"""What a run measured: facts, no judgement. `exitdrill.assess` judges them.
+
+``record.json`` is this, written at the end of every run, also of one that failed or was stopped.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from exitdrill.clock import Lap
+from exitdrill.model.objects import Outcome
+
+__all__ = [
+    "FORMAT",
+    "AssetRecord",
+    "Attempt",
+    "Check",
+    "Counts",
+    "LegRecord",
+    "LossCount",
+    "Mishap",
+    "PlaceRecord",
+    "RunRecord",
+    "RunStatus",
+    "SeveranceRecord",
+    "StepRecord",
+    "StepStatus",
+    "TeardownRecord",
+    "VerificationRecord",
+]
+
+FORMAT = 1
+"""Version of everything in a run's directory. Another number: made by another version."""
+
+
+class RunStatus(StrEnum):
+    """How a run stands."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    """Every critical step was carried out; whether the objectives were met, the verdict says."""
+    STOPPED = "stopped"
+    """Somebody stopped it; it can be resumed."""
+    FAILED = "failed"
+    """A critical step failed."""
+
+
+class StepStatus(StrEnum):
+    """How a step ended."""
+
+    DONE = "done"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    NOT_ATTEMPTED = "not attempted"
+    """Something it depends on failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of preflight."""
+
+    name: str
+    """What was checked: ``credentials``, ``clock``, ``space``, ``keys``, ``attestation`` …"""
+    resource: str
+    """Which place, asset or container."""
+    ready: bool
+    found: str
+    """What was found."""
+    action: str = ""
+    """What to do when not ready, or a warning when ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceRecord:
+    """A place as it was in this run."""
+
+    name: str
+    role: str
+    connector: str
+    environment: str
+    """``cloud``, ``private`` or ``emulator``."""
+    emulator: str | None = None
+    jurisdiction: str | None = None
+    endpoints: tuple[str, ...] = ()
+    """``host:port`` of each."""
+    clock_offset_seconds: float | None = None
+    """Its clock minus ours; None where it has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many objects, how many bytes."""
+
+    objects: int = 0
+    size_bytes: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        """Both together."""
+        return Counts(self.objects + other.objects, self.size_bytes + other.size_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Mishap:
+    """One object that did not go the plain way."""
+
+    key: str
+    problem: str
+    """An `Outcome`, or what verification found: ``different``, ``missing``, ``extra``, ``unattested``."""
+    where: str
+    """``evacuate``, ``rebuild``, ``verify``, ``last look``."""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LegRecord:
+    """One leg of one asset."""
+
+    leg: str
+    outcomes: Mapping[Outcome, Counts] = field(default_factory=dict)
+    retries: int = 0
+    throttled: int = 0
+    waited_ns: int = 0
+    """Over all threads, time slept before another try."""
+    duration_ns: int = 0
+    """Wall time of the leg, from first byte to last."""
+
+
+@dataclass(frozen=True, slots=True)
+class LossCount:
+    """One kind of metadata that the target could not hold."""
+
+    field: str
+    reason: str
+    objects: int
+    example_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationRecord:
+    """What comparing ledger and target found."""
+
+    level: str
+    """The level that was carried out."""
+    equal: int = 0
+    different: int = 0
+    missing: int = 0
+    extra: int = 0
+    unattested: int = 0
+    """Name and size agree, but no digest that the target itself computed was to be had."""
+    reread_objects: int = 0
+    reread_bytes: int = 0
+    attested_by: Mapping[str, int] = field(default_factory=dict)
+    """How many objects each kind of digest attested."""
+
+
+@dataclass(frozen=True, slots=True)
+class AssetRecord:
+    """What was measured of one asset."""
+
+    name: str
+    kind: str
+    listed: Counts = Counts()
+    evacuate: LegRecord = LegRecord("evacuate")
+    rebuild: LegRecord = LegRecord("rebuild")
+    verification: VerificationRecord | None = None
+    exceptions: tuple[Mishap, ...] = ()
+    """The first of them; ``exceptions_total`` counts all."""
+    exceptions_total: int = 0
+    losses: tuple[LossCount, ...] = ()
+    recovered_elapsed_ns: int | None = None
+    """Drill time at which it was proven at the target; None if it was not."""
+    last_look_utc: datetime | None = None
+    """When the source was listed for the last time before the cut."""
+    lost_changes: int = 0
+    """Objects at the source, at the last look, whose newest state did not reach the vault."""
+    oldest_lost_change_utc: datetime | None = None
+    """The oldest of their modification times: the recovery point lies just before it."""
+    error: str = ""
+    """What ended it, if something did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A connection to the source after the cut, refused."""
+
+    address: str
+    """``host:port``."""
+    count: int
+    during: str
+    """``probe`` for our own proof of the cut; otherwise the leg that tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeveranceRecord:
+    """The cut, and the proof of it."""
+
+    severed_utc: datetime
+    severed_elapsed_ns: int
+    refused: tuple[str, ...] = ()
+    """What is refused: ``host:port`` or ``*.domain``."""
+    removed_variables: tuple[str, ...] = ()
+    """Environment variables taken away, by name."""
+    probed: tuple[str, ...] = ()
+    """Addresses that the probe tried and could not reach."""
+    attempts: tuple[Attempt, ...] = ()
+    """Attempts other than the probe's: hidden dependencies on the source."""
+    holds: bool = False
+    """The probe was refused everywhere, before the rebuild and after the verification."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """One step as it went."""
+
+    id: str
+    phase: str
+    status: StepStatus
+    asset: str | None = None
+    attempts: int = 1
+    error: str = ""
+    approved_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TeardownRecord:
+    """What was taken away at the end, and what is left."""
+
+    kept: bool = False
+    """The drill asked to keep everything."""
+    deleted_objects: int = 0
+    removed_containers: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    """What this run made and could not remove, with the reason."""
+    complete: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """Everything one run measured."""
+
+    run_id: str
+    drill: str
+    mode: str
+    plan_digest: str
+    tool_version: str
+    status: RunStatus
+    t0_utc: datetime
+    """When the drill was declared: the clock's start."""
+    ended_utc: datetime | None = None
+    ended_elapsed_ns: int = 0
+    recovered_elapsed_ns: int | None = None
+    """Drill time at which the last critical asset was proven at the target; None if one was not."""
+    places: tuple[PlaceRecord, ...] = ()
+    checks: tuple[Check, ...] = ()
+    steps: tuple[StepRecord, ...] = ()
+    laps: tuple[Lap, ...] = ()
+    assets: tuple[AssetRecord, ...] = ()
+    severance: SeveranceRecord | None = None
+    teardown: TeardownRecord | None = None
+    clock_steps_ns: tuple[int, ...] = ()
+    """Jumps of the wall clock seen while the drill ran; negative is backwards."""
+    sessions: int = 1
+    """How many processes worked on it, one after the other."""
+    orchestrator: str = ""
+    """Which Prefect ran it, and where."""
+    error: str = ""
+    format: int = FORMAT
