@@ -1,6 +1,5 @@
 """Frozen values to JSON and back, by their type hints."""
 
-from functools import cache
 from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -12,14 +11,9 @@ __all__ = ["dump", "load"]
 T = TypeVar("T")
 
 
-@cache
-def _adapter(cls: type[T]) -> TypeAdapter[T]:
-    return TypeAdapter(cls)
-
-
 def dump(value: object) -> bytes:
     """A value of `exitdrill.model` as indented JSON in UTF-8, ending in a newline."""
-    return _adapter(type(value)).dump_json(value, indent=2) + b"\n"
+    return TypeAdapter(type(value)).dump_json(value, indent=2) + b"\n"
 
 
 def load(cls: type[T], data: bytes, resource: str) -> T:
@@ -34,7 +28,7 @@ def load(cls: type[T], data: bytes, resource: str) -> T:
         RunError: It is not that, or was written by another version.
     """
     try:
-        return _adapter(cls).validate_json(data)
+        return TypeAdapter(cls).validate_json(data)
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
