@@ -1,0 +1,1 @@
+"""The actions a step can name, and the executor that carries a playbook out."""
