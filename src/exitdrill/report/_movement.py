@@ -1,0 +1,115 @@
+"""The parts of a report that show movement: timeline, where time went, volumes, the integrity funnel."""
+
+from exitdrill.model.human import bytes_, count, duration, rate
+from exitdrill.model.objects import Outcome
+from exitdrill.model.record import AssetRecord, LegRecord, RunRecord
+from exitdrill.plan.drill import DrillPlan
+from exitdrill.report._document import Bar, Block, Facts, Note, Table, Timeline
+
+__all__ = ["NS", "funnel", "spent", "timeline", "volumes"]
+
+NS = 1_000_000_000
+_BARS = 60
+"""A timeline longer than this shows its phases and its longest laps."""
+_DOWNTIME = "downtime"
+
+
+def timeline(plan: DrillPlan, record: RunRecord) -> tuple[Block, ...]:
+    """Phases, and within them what happened, against the drill's clock."""
+    outer = {phase.name for phase in plan.playbook.phases} | {_DOWNTIME}
+    bars = [
+        Bar(lap.name, lap.start_elapsed_ns, lap.duration_ns, lap.waiting_ns, lap.attempts, int(lap.name not in outer))
+        for lap in record.laps
+    ]
+    if not bars:
+        return (Note("No laps were recorded."),)
+    total = max([record.ended_elapsed_ns, *(bar.start_ns + bar.duration_ns for bar in bars)])
+    shown = sorted(bars, key=lambda bar: (bar.depth, -bar.duration_ns))[:_BARS]
+    shown.sort(key=lambda bar: (bar.start_ns, bar.depth, -bar.duration_ns))
+    blocks: list[Block] = [Timeline(tuple(shown), total)]
+    if len(shown) < len(bars):
+        blocks.append(Note(f"{count(len(bars) - len(shown), 'shorter lap')} not shown."))
+    return tuple(blocks)
+
+
+def spent(plan: DrillPlan, record: RunRecord) -> tuple[Block, ...]:
+    """Each phase, then what is inside of them: transfer, waiting, downtime."""
+    total = max(1, record.ended_elapsed_ns)
+    rows = []
+    for phase in plan.playbook.phases:
+        laps = [lap for lap in record.laps if lap.name == phase.name]
+        if laps:
+            took, waited = sum(lap.duration_ns for lap in laps), sum(lap.waiting_ns for lap in laps)
+            rows.append((f"phase {phase.name}", duration(took / NS), duration(waited / NS), f"{took / total:.0%}"))
+    down = sum(lap.duration_ns for lap in record.laps if lap.name == _DOWNTIME)
+    if down:
+        rows.append(("downtime (no process was at work)", duration(down / NS), "-", f"{down / total:.0%}"))
+    asked = [lap for lap in record.laps if lap.name.startswith("waiting")]
+    waiting = sum(lap.duration_ns for lap in asked)
+    facts = [
+        ("transfer, evacuate", _transfer([asset.evacuate for asset in record.assets])),
+        ("transfer, rebuild", _transfer([asset.rebuild for asset in record.assets])),
+    ]
+    facts.append(("waiting for people", f"{duration(waiting / NS)} in {count(len(asked), 'lap')}"))
+    blocks: list[Block] = []
+    if rows:
+        blocks.append(Table(("part", "time", "of it waiting", "share"), tuple(rows), frozenset({1, 2, 3})))
+    blocks += [Facts(tuple(facts)), Note("Assets run side by side: parts can add up to more than the drill took.")]
+    return tuple(blocks)
+
+
+def _transfer(legs: list[LegRecord]) -> str:
+    took = duration(sum(leg.duration_ns for leg in legs) / NS)
+    waited = duration(sum(leg.waited_ns for leg in legs) / NS)
+    return f"{took} summed over assets, {waited} waited over all threads before trying again"
+
+
+def volumes(record: RunRecord) -> tuple[Block, ...]:
+    """What each leg of each asset moved, how fast, and with how much trouble."""
+    rows = []
+    for asset in record.assets:
+        for leg in (asset.evacuate, asset.rebuild):
+            copied = leg.outcomes.get(Outcome.COPIED)
+            objects, size = (copied.objects, copied.size_bytes) if copied else (0, 0)
+            seconds = leg.duration_ns / NS
+            per_second = f"{objects / seconds:,.0f}/s" if seconds > 0 else "-"
+            rows.append((asset.name, leg.leg, count(objects), bytes_(size), duration(seconds), rate(size, seconds),
+                         per_second, count(leg.retries), count(leg.throttled)))  # fmt: skip
+    if not rows:
+        return (Note("No asset was moved."),)
+    headers = ("asset", "leg", "objects", "size", "time", "rate", "objects", "retries", "throttled")
+    return (Table(headers, tuple(rows), frozenset(range(2, 9))),)
+
+
+def funnel(plan: DrillPlan, record: RunRecord) -> tuple[Block, ...]:
+    """Listed, evacuated, rebuilt, verified: how many objects are left at each stage."""
+    if not record.assets:
+        return (Note("No asset was recorded."),)
+    levels = {asset.name: str(asset.verify) for asset in plan.assets}
+    rows = tuple(_stages(asset) for asset in record.assets)
+    blocks: list[Block] = [
+        Table(("asset", "listed", "evacuated", "rebuilt", "verified"), rows, frozenset({1, 2, 3, 4})),
+    ]
+    facts = []
+    for asset in record.assets:
+        checked = asset.verification
+        if checked is None:
+            facts.append((asset.name, f"level asked for {levels.get(asset.name, '-')}, not verified"))
+            continue
+        by = ", ".join(f"{kind} {number:,}" for kind, number in sorted(checked.attested_by.items())) or "nothing"
+        text = f"level asked for {levels.get(asset.name, '-')}, carried out {checked.level}; attested by {by}; "
+        text += f"re-read {count(checked.reread_objects, 'object')}, {bytes_(checked.reread_bytes)}; "
+        text += f"{checked.different:,} different, {checked.missing:,} missing, {checked.extra:,} extra, "
+        facts.append((asset.name, f"{text}{checked.unattested:,} unattested"))
+    return (*blocks, Facts(tuple(facts)))
+
+
+def _stages(asset: AssetRecord) -> tuple[str, ...]:
+    listed = f"{count(asset.listed.objects)} ({bytes_(asset.listed.size_bytes)})"
+    verified = "-" if asset.verification is None else count(asset.verification.equal)
+    return (asset.name, listed, _brought(asset.evacuate), _brought(asset.rebuild), verified)
+
+
+def _brought(leg: LegRecord) -> str:
+    copied = leg.outcomes.get(Outcome.COPIED)
+    return "0" if copied is None else f"{count(copied.objects)} ({bytes_(copied.size_bytes)})"

@@ -1,0 +1,137 @@
+"""The report for a terminal: plain text, at most 100 columns, colour only where asked for.
+
+Every string goes through `safe`, so that no key, name or message can move the cursor, colour, or reorder text.
+"""
+
+import io
+from dataclasses import dataclass
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from exitdrill.model.human import duration, safe
+from exitdrill.model.record import RunRecord
+from exitdrill.model.verdict import Verdict
+from exitdrill.plan.drill import DrillPlan
+from exitdrill.report._content import content
+from exitdrill.report._document import Block, Document, Facts, Item, Items, Key, Note, Table, Timeline, draw
+
+__all__ = ["TextReport"]
+
+_WIDTH = 100
+_KEY_CHARACTERS = 180
+_BAR_WIDTH = 40
+_NAME_WIDTH = 28
+_NS = 1_000_000_000
+_STYLES = {"MET": "bold green", "MISSED": "bold yellow", "FAILED": "bold red", "NOT SET": "dim"}
+
+
+@dataclass(frozen=True, slots=True)
+class TextReport:
+    """See the module."""
+
+    colour: bool = False
+    """Whether to write ANSI colours."""
+
+    def render(self, plan: DrillPlan, record: RunRecord, verdict: Verdict) -> str:
+        """The report; without colour no control character but the newline is in it."""
+        out = io.StringIO()
+        console = Console(
+            file=out,
+            width=_WIDTH,
+            force_terminal=self.colour,
+            force_interactive=False,
+            legacy_windows=False,
+            color_system="standard" if self.colour else None,
+            no_color=not self.colour,
+            markup=False,
+            highlight=False,
+            emoji=False,
+            _environ={},  # the same report whatever the environment says
+        )
+        for part in _parts(content(plan, record, verdict)):
+            console.print(part, overflow="fold")
+        return "\n".join(line.rstrip() for line in out.getvalue().rstrip("\n").split("\n")) + "\n"
+
+
+def _parts(document: Document) -> list[RenderableType]:
+    lead = Text.assemble((document.verdict, _STYLES.get(document.verdict, "bold")), "  ", safe(document.lead))
+    parts: list[RenderableType] = [lead]
+    for section in document.sections:
+        parts += [Text(), Text(safe(section.title), style="bold underline")]
+        parts += [Padding(_block(block), (0, 0, 0, 2)) for block in section.blocks]
+    return parts
+
+
+def _block(block: Block) -> RenderableType:
+    match block:
+        case Note(text):
+            return Text(safe(text), overflow="fold")
+        case Facts(rows):
+            return _facts(rows)
+        case Table():
+            return _table(block)
+        case Timeline():
+            return _timeline(block)
+        case Items(items):
+            grid = RichTable.grid(padding=0)
+            grid.add_column(overflow="fold")
+            for item in items:
+                for line in _item(item):
+                    grid.add_row(line)
+            return grid
+
+
+def _facts(rows: tuple[tuple[str, str], ...]) -> RichTable:
+    grid = RichTable.grid(padding=(0, 2, 0, 0))
+    grid.add_column(overflow="fold", max_width=30)
+    grid.add_column(overflow="fold")
+    for name, value in rows:
+        grid.add_row(Text(safe(name), style="dim"), Text(safe(value)))
+    return grid
+
+
+def _table(block: Table) -> RichTable:
+    table = RichTable(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1), header_style="bold")
+    for index, header in enumerate(block.headers):
+        table.add_column(Text(safe(header)), justify="right" if index in block.right else "left", overflow="fold")
+    for row in block.rows:
+        table.add_row(*(_cell(cell) for cell in row))
+    return table
+
+
+def _cell(cell: str | Key) -> Text:
+    if isinstance(cell, Key):
+        return _key(cell)
+    return Text(safe(cell), style=_STYLES.get(cell, ""))
+
+
+def _key(key: Key) -> Text:
+    return Text(safe(key.text, limit=_KEY_CHARACTERS) or "(empty key)", style="cyan")
+
+
+def _timeline(block: Timeline) -> RichTable:
+    grid = RichTable.grid(padding=(0, 1, 0, 0))
+    grid.add_column(width=_NAME_WIDTH, overflow="fold")
+    grid.add_column(width=_BAR_WIDTH, no_wrap=True)
+    grid.add_column(justify="right", overflow="fold")
+    grid.add_column(overflow="fold")
+    for bar in block.bars:
+        name = Text("  " * bar.depth + safe(bar.name), style="" if bar.depth else "bold")
+        notes = [f"waited {duration(bar.waiting_ns / _NS)}"] if bar.waiting_ns else []
+        notes += [f"try {bar.attempts}"] if bar.attempts > 1 else []
+        blocks = Text(draw(bar, block.total_ns, _BAR_WIDTH), style="dim" if bar.depth else "")
+        grid.add_row(name, blocks, Text(duration(bar.duration_ns / _NS)), Text(", ".join(notes)))
+    return grid
+
+
+def _item(item: Item) -> list[RenderableType]:
+    lines: list[RenderableType] = [Text(safe(item.head))]
+    lines += [Padding(Text(safe(line), style="dim"), (0, 0, 0, 4)) for line in item.lines]
+    for key, said in item.keys:
+        line = Text.assemble(_key(key), f"  {safe(said)}" if said else "", overflow="fold")
+        lines.append(Padding(line, (0, 0, 0, 6)))
+    return lines
