@@ -8,7 +8,7 @@ through `safe`. Escaping that one output format needs on top of that (Markdown, 
 import math
 import unicodedata
 
-__all__ = ["bytes_", "count", "duration", "rate", "safe"]
+__all__ = ["bytes_", "count", "duration", "key", "rate", "safe"]
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 _STEP = 1000
@@ -18,6 +18,7 @@ _MARKS_IN_A_ROW = 2
 _BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0\u034f\u17b4\u17b5")
 """Printable by their Unicode category, and yet nothing is to be seen."""
 
+_SPACE = "\\x20"
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"}
 
 
@@ -34,10 +35,10 @@ def bytes_(size_bytes: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A duration as ``h:mm:ss``, rounded up; with tenths below ten seconds, hours not limited to 24."""
+    """A duration as ``h:mm:ss``, rounded up; with tenths from zero to ten seconds, hours not limited to 24."""
     sign, left = ("-", -seconds) if seconds < 0 else ("", seconds)
     tenths = math.ceil(round(left * 10, 6))
-    if tenths < _TENTHS_BELOW_SECONDS * 10:
+    if 0 < tenths < _TENTHS_BELOW_SECONDS * 10:
         return f"{sign}0:00:0{tenths // 10}.{tenths % 10}"
     whole = math.ceil(round(left, 6))
     minutes, secs = divmod(whole, 60)
@@ -86,6 +87,16 @@ def safe(text: str, *, also: str = "", limit: int | None = None) -> str:
         return whole
     tail = f"… ({len(text.encode('utf-8', 'surrogatepass')):,} bytes)"
     return whole[: max(0, limit - len(tail))] + tail
+
+
+def key(text: str, *, also: str = "", limit: int | None = None) -> str:
+    r"""An object's key as `safe` writes it, spaces at its ends visible as ``\x20``, and never nothing at all."""
+    shown = safe(text, also=also, limit=limit)
+    if not shown:
+        return "(empty key)"
+    inner = shown.strip(" ")
+    before = len(shown) - len(shown.lstrip(" "))
+    return _SPACE * before + inner + _SPACE * (len(shown) - before - len(inner))
 
 
 def _is_variation_selector(char: str) -> bool:

@@ -1,5 +1,5 @@
 """How reports and the command line write sizes, times and hostile text; kept on a lower floor for the verdict."""
 
-from exitdrill.model.human import bytes_, count, duration, rate, safe
+from exitdrill.model.human import bytes_, count, duration, key, rate, safe
 
-__all__ = ["bytes_", "count", "duration", "rate", "safe"]
+__all__ = ["bytes_", "count", "duration", "key", "rate", "safe"]

@@ -8,7 +8,7 @@ neither can do is turn into a link, a tag or another row.
 import re
 from dataclasses import dataclass
 
-from exitdrill.model.human import duration, safe
+from exitdrill.model.human import duration, key, safe
 from exitdrill.model.record import RunRecord
 from exitdrill.model.verdict import Verdict
 from exitdrill.plan.drill import DrillPlan
@@ -23,10 +23,9 @@ _NAME_WIDTH = 28
 _KEY_CHARACTERS = 400
 _IN_CODE = "`|<>&"
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "`": "&#96;", "@": "&#64;", '"': "&quot;"}
-_SPACE = "\\x20"
 _BACKSLASHED = frozenset("\\*_[]~$#!{}")
 _LINKS = re.compile(r":(?=//)|(?<=www)\.", re.IGNORECASE)
-_BLOCK_START = re.compile(r"^(\s*)([-+=:]|\d+(?=[.)]))")
+_BLOCK_START = re.compile(r"^ *(?:\d+(?=[.)](?: |$))|(?=[-+](?: |$)|[-= ]+$))")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,32 +81,21 @@ def _timeline(block: Timeline) -> list[str]:
 
 def _item(item: Item) -> list[str]:
     lines = [f"- {_prose(item.head)}", *(f"  - {_prose(line)}" for line in item.lines)]
-    return lines + [f"  - {_code(key)}" + (f" {_prose(said)}" if said else "") for key, said in item.keys]
+    return lines + [f"  - {_code(cell)}" + (f" {_prose(said)}" if said else "") for cell, said in item.keys]
 
 
-def _code(key: Key) -> str:
-    """A key in a code span; spaces at its ends, which a renderer would drop, written visibly."""
-    text = safe(key.text, also=_IN_CODE, limit=_KEY_CHARACTERS)
-    if not text:
-        return "(empty key)"
-    inner = text.strip(" ")
-    before = len(text) - len(text.lstrip(" "))
-    after = len(text) - before - len(inner)
-    return "`" + _SPACE * before + inner + _SPACE * after + "`"
+def _code(cell: Key) -> str:
+    """A key in a code span."""
+    return f"`{key(cell.text, also=_IN_CODE, limit=_KEY_CHARACTERS)}`"
 
 
 def _prose(text: str) -> str:
     """Text on one line without any meaning to Markdown or HTML."""
+    shown = safe(text)
     # Links and block starts are sought before escaping, while the text is still as its author meant it.
-    marked = [f"&#{ord(char)};" if hostile else _escaped(char) for char, hostile in _classified(safe(text))]
-    return "".join(marked)
-
-
-def _classified(text: str) -> list[tuple[str, bool]]:
-    hostile = {match.start() for match in _LINKS.finditer(text)}
-    if (start := _BLOCK_START.match(text)) is not None:
-        hostile |= {start.end()} if start[2].isdigit() else {start.start(2)}
-    return [(char, index in hostile) for index, char in enumerate(text)]
+    hostile = {match.start() for match in _LINKS.finditer(shown)}
+    hostile |= {match.end() for match in _BLOCK_START.finditer(shown)}
+    return "".join(f"&#{ord(char)};" if index in hostile else _escaped(char) for index, char in enumerate(shown))
 
 
 def _escaped(char: str) -> str:

@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from exitdrill.model.human import duration, safe
+from exitdrill.model.human import duration, key, safe
 from exitdrill.model.record import RunRecord
 from exitdrill.model.verdict import Verdict
 from exitdrill.plan.drill import DrillPlan
@@ -109,8 +109,8 @@ def _cell(cell: str | Key) -> Text:
     return Text(safe(cell), style=_STYLES.get(cell, ""))
 
 
-def _key(key: Key) -> Text:
-    return Text(safe(key.text, limit=_KEY_CHARACTERS) or "(empty key)", style="cyan")
+def _key(cell: Key) -> Text:
+    return Text(key(cell.text, limit=_KEY_CHARACTERS), style="cyan")
 
 
 def _timeline(block: Timeline) -> RichTable:
@@ -131,7 +131,7 @@ def _timeline(block: Timeline) -> RichTable:
 def _item(item: Item) -> list[RenderableType]:
     lines: list[RenderableType] = [Text(safe(item.head))]
     lines += [Padding(Text(safe(line), style="dim"), (0, 0, 0, 4)) for line in item.lines]
-    for key, said in item.keys:
-        line = Text.assemble(_key(key), f"  {safe(said)}" if said else "", overflow="fold")
+    for cell, said in item.keys:
+        line = Text.assemble(_key(cell), f"  {safe(said)}" if said else "", overflow="fold")
         lines.append(Padding(line, (0, 0, 0, 6)))
     return lines
