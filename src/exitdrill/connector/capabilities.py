@@ -6,15 +6,22 @@ conformance suite checks both directions. Everything after preflight works with 
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Self
 
+from exitdrill.clock import format_utc
 from exitdrill.model.digests import DigestKind
 from exitdrill.model.objects import Envelope, Loss
 
 __all__ = ["Capabilities", "EnvelopeRule", "KeyRule"]
+
+_PLAIN_KIND = "BlockBlob"
+"""What every place can write: bytes under a key."""
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""RFC 9110, section 5.6.2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +114,7 @@ class EnvelopeRule:
     user_identifiers_only: bool = False
     """Names must be C# identifiers (Azure): letters, digits, underscores."""
     user_ascii_only: bool = True
-    """Values outside printable ASCII are not kept."""
+    """Metadata travels in HTTP headers: what is not printable ASCII, or ends in spaces, is not kept."""
     tags_max: int = 0
     """How many tags an object may have; 0 for none."""
     created: bool = False
@@ -129,22 +136,32 @@ class EnvelopeRule:
         if envelope.tags and not tags:
             reason = f"more than {self.tags_max} tags" if self.tags_max else "this place keeps no tags"
             losses.extend(Loss(f"tags.{name}", value, reason) for name, value in envelope.tags)
+        if envelope.created is not None and not self.created:
+            losses.append(Loss("created", format_utc(envelope.created), "the creation time cannot be set here"))
+            dropped["created"] = None
+        if envelope.kind not in (None, _PLAIN_KIND, *self.kinds):
+            losses.append(Loss("kind", str(envelope.kind), "this place writes no such kind of object"))
+            dropped["kind"] = None
         return replace(envelope, **dropped, user=user, tags=tags), tuple(losses)
 
     def _user(self, items: Iterable[tuple[str, str]], losses: list[Loss]) -> Iterator[tuple[str, str]]:
         used, seen = 0, set[str]()
         for name, value in items:
             kept = name.lower() if self.user_lower_case else name
-            used += len(name.encode()) + len(value.encode())
+            size = len(name.encode()) + len(value.encode())
             reason = ""
             if not self.user:
                 reason = "this place keeps no user metadata"
-            elif used > self.user_max_bytes:
+            elif used + size > self.user_max_bytes:
                 reason = f"more than {self.user_max_bytes} bytes of user metadata"
             elif self.user_identifiers_only and not name.isidentifier():
                 reason = "the name is not an identifier"
             elif self.user_ascii_only and not (value.isascii() and value.isprintable() and name.isascii()):
                 reason = "a character outside printable ASCII"
+            elif self.user_ascii_only and value != value.strip():
+                reason = "spaces at the ends, which an HTTP header does not carry"
+            elif self.user_ascii_only and not _TOKEN.fullmatch(name):
+                reason = "the name cannot be part of an HTTP header's name"
             elif kept in seen:
                 reason = "another name differs only in case"
             if reason:
@@ -152,6 +169,7 @@ class EnvelopeRule:
                 continue
             if kept != name:
                 losses.append(Loss(f"user.{name}", name, f"the name comes back as {kept}"))
+            used += size
             seen.add(kept)
             yield kept, value
 
@@ -201,7 +219,7 @@ class Capabilities:
     def from_json(cls, data: Mapping[str, object]) -> Self:
         """The inverse of `to_json`. Raises ValueError or TypeError."""
         values = dict(data)
-        keys, envelope = values.pop("keys"), values.pop("envelope")
+        keys, envelope = values.pop("keys", None), values.pop("envelope", None)
         if not isinstance(keys, Mapping) or not isinstance(envelope, Mapping):
             msg = "keys and envelope are maps"
             raise TypeError(msg)

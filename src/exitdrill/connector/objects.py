@@ -8,8 +8,9 @@ the service allows, without retrying.
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -17,8 +18,15 @@ from typing import Protocol, Self
 
 from exitdrill.connector.capabilities import Capabilities
 from exitdrill.connector.retry import RetryPolicy
-from exitdrill.errors import ChangedError, InvalidKeyError, TransientError, UnsupportedError
-from exitdrill.model.digests import Digests
+from exitdrill.errors import (
+    ChangedError,
+    ConflictError,
+    ConnectorError,
+    InvalidKeyError,
+    TransientError,
+    UnsupportedError,
+)
+from exitdrill.model.digests import Comparison, Digests
 from exitdrill.model.objects import Envelope, Loss, ObjectEntry
 
 __all__ = ["Body", "BytesBody", "ObjectStore", "RawRead", "ReadStream", "UploadMemory", "WriteReceipt", "WriteRequest"]
@@ -105,6 +113,16 @@ class RawRead:
     """How many bytes the answer promises."""
     chunks: Iterator[bytes]
     """The bytes, as stored: never decompressed. A generator: closing it releases the connection."""
+    release: Callable[[], object] | None = None
+    """Releases the connection in any case; Python does not run a generator's ``finally`` if it never began."""
+
+    def close(self) -> None:
+        """Release the connection, read or unread."""
+        close = getattr(self.chunks, "close", None)
+        if close is not None:
+            close()
+        if self.release is not None:
+            self.release()
 
 
 class ReadStream:
@@ -126,17 +144,18 @@ class ReadStream:
 
     def close(self) -> None:
         """Release the connection."""
-        close = getattr(self._raw.chunks, "close", None)
-        if close is not None:
-            close()
+        self._raw.close()
 
     def chunks(self) -> Iterator[bytes]:
         """The bytes. Raises TransientError if they end early and no try is left, ChangedError, ConnectorError."""
         attempt = 1
         while self._position < self._end:
+            began = self._position
             try:
                 yield from self._drain()
             except TransientError as error:
+                # Tries are counted between two bytes: a long read may break more often than a short one.
+                attempt = 1 if self._position > began else attempt
                 if not self._store.retry.wait(error, attempt):
                     raise
                 attempt += 1
@@ -200,10 +219,14 @@ class ObjectStore(ABC):
             raise UnsupportedError(msg, resource=self.resource)
         token: str | None = None
         while True:
-            page, token = self.retry.call(lambda token=token: self._list(prefix, start_after, token))  # type: ignore[misc]
+            page, following = self.retry.call(lambda token=token: self._list(prefix, start_after, token))  # type: ignore[misc]
             yield from page
-            if token is None:
+            if following is None:
                 return
+            if following == token:
+                msg = "the listing does not move on: two pages end with the same token"
+                raise ConnectorError(msg, resource=self.resource)
+            token = following
 
     def read(
         self,
@@ -222,6 +245,7 @@ class ObjectStore(ABC):
         if offset < 0 or (length is not None and length < 0):
             msg = "a range begins at 0 or later and is not negative"
             raise ValueError(msg)
+        self._check_version(version)
         raw = self.retry.call(lambda: self._open(key, etag, version, offset, length))
         size = raw.entry.size
         end = size if length is None else min(size, offset + length)
@@ -245,15 +269,31 @@ class ObjectStore(ABC):
             )
             raise UnsupportedError(msg, resource=self.describe(request.key))
         envelope, losses = self.capabilities.envelope.split(request.envelope)
-        entry = self.retry.call(lambda: self._write(request, envelope))
+        tries = itertools.count()
+        entry = self.retry.call(lambda: self._try_write(request, envelope, again=next(tries) > 0))
         return WriteReceipt(entry, losses)
+
+    def _try_write(self, request: WriteRequest, envelope: Envelope, *, again: bool) -> ObjectEntry:
+        try:
+            return self._write(request, envelope)
+        except ConflictError:
+            # The answer to an earlier try may have been lost after the object was taken: then it is ours.
+            if not (again and request.only_if_absent):
+                raise
+            found = self._stat(request.key, None)
+            same = found.digests.compare(request.digests) is Comparison.EQUAL
+            if not same or found.size != request.body.size:
+                raise
+            return found
 
     def stat(self, key: str, *, version: str | None = None) -> ObjectEntry:
         """One object's facts, envelope and digests included. Raises NotFoundError, ConnectorError."""
+        self._check_version(version)
         return self.retry.call(lambda: self._stat(key, version))
 
     def delete(self, key: str, *, version: str | None = None) -> None:
         """Delete one object; it is no error if there is none. Raises ConnectorError."""
+        self._check_version(version)
         self.retry.call(lambda: self._delete(key, version))
 
     def flush(self) -> None:
@@ -270,27 +310,41 @@ class ObjectStore(ABC):
         """Close."""
         self.close()
 
+    def _check_version(self, version: str | None) -> None:
+        if version is not None and not (self.capabilities.versions or self.capabilities.snapshots):
+            msg = "there are no versions of an object here"
+            raise UnsupportedError(msg, resource=self.resource)
+
     def _open(self, key: str, etag: str | None, version: str | None, offset: int, length: int | None) -> RawRead:
         if length == 0:
-            entry = self._stat(key, version)
-            return RawRead(entry, offset, 0, iter(()))
-        raw = self._read(key, etag, version, offset, length)
-        promised = max(0, raw.entry.size - offset) if length is None else min(length, raw.entry.size - offset)
-        if (raw.offset, raw.length) != (offset, promised):
-            close = getattr(raw.chunks, "close", lambda: None)
-            close()
-            msg = f"asked for {promised} bytes at {offset}, offered {raw.length} at {raw.offset}"
-            raise TransientError(msg, resource=self.describe(key))
+            raw = RawRead(self._stat(key, version), offset, 0, iter(()))
+        else:
+            raw = self._read(key, etag, version, offset, length)
+        # The version comes first: another version of another size is a change, not a range gone wrong.
         if etag is not None and raw.entry.etag != etag:
+            raw.close()
             msg = f"is version {raw.entry.etag}, not {etag}"
             raise ChangedError(msg, resource=self.describe(key))
+        rest = raw.entry.size - offset
+        if rest < 0:
+            raw.close()
+            msg = f"{self.describe(key)}: a range that begins at {offset}, of {raw.entry.size} bytes"
+            raise ValueError(msg)
+        promised = rest if length is None else min(length, rest)
+        if (raw.offset, raw.length) != (offset, promised):
+            raw.close()
+            msg = f"asked for {promised} bytes at {offset}, offered {raw.length} at {raw.offset}"
+            raise TransientError(msg, resource=self.describe(key))
         return raw
 
     @abstractmethod
     def _list(
         self, prefix: str, start_after: str | None, token: str | None
-    ) -> tuple[Sequence[ObjectEntry], str | None]:
-        """One page and the token of the next, None after the last. ``token`` wins over ``start_after``."""
+    ) -> tuple[Iterable[ObjectEntry], str | None]:
+        """One page and the token of the next, None after the last. ``token`` wins over ``start_after``.
+
+        A page that needs no request any more may be an iterator; it then raises no `TransientError`.
+        """
 
     @abstractmethod
     def _read(self, key: str, etag: str | None, version: str | None, offset: int, length: int | None) -> RawRead:

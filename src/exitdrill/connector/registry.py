@@ -2,6 +2,7 @@
 
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from inspect import isabstract
 
 from exitdrill.connector.provider import Connector
 from exitdrill.errors import ConnectorError, DefinitionError, MissingExtraError
@@ -34,8 +35,11 @@ def connector(name: str) -> Connector:
     try:
         cls = point.load()
     except ImportError as exc:
-        hint = f"pip install 'exitdrill[{name}]'" if point.value.startswith("exitdrill_") else f"check {point.dist}"
+        dist = point.dist.name if point.dist is not None else point.value
+        hint = f"pip install 'exitdrill[{name}]'" if dist == "exitdrill" else f"check the installation of {dist}"
         raise MissingExtraError(f"connector {name!r} cannot be loaded: {exc}", hint=hint) from exc
-    if not (isinstance(cls, type) and issubclass(cls, Connector)):
+    except AttributeError as exc:
+        raise ConnectorError(f"entry point {point.value} of {name!r} names nothing: {exc}") from exc
+    if not (isinstance(cls, type) and issubclass(cls, Connector)) or isabstract(cls):
         raise ConnectorError(f"entry point {point.value} of {name!r} is no Connector class")
     return cls()

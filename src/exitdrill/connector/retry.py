@@ -67,7 +67,7 @@ class RetryPolicy:
         """Sleep before try number ``attempt + 1``; False if there is to be none."""
         if not error.transient or attempt >= self.attempts:
             return False
-        seconds = min(self._cap, self._base * 2 ** (attempt - 1)) * self._jitter()
+        seconds = min(self._cap, self._base * 2 ** min(attempt - 1, 62)) * self._jitter()
         throttled = isinstance(error, ThrottledError)
         if isinstance(error, ThrottledError) and error.retry_after_seconds is not None:
             seconds = min(self._cap, max(seconds, error.retry_after_seconds))
