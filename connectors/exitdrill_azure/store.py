@@ -1,0 +1,261 @@
+"""One container of an Azure storage account: list, read, stat, delete. `write` has the writing.
+
+Rules: names travel byte for byte (see `rest`); a read is one streamed answer, pinned by If-Match, never
+decompressed. A listing carries metadata and index tags. Tags need a right of their own and are unknown to
+accounts with a hierarchical namespace (azure-sdk-for-net #39388): where a listing with them is refused and one
+without them is not, `capabilities.envelope.tags_max` becomes 0 and the log says so.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import urllib3.exceptions
+from azure.core.exceptions import AzureError
+from azure.core.rest import HttpResponse
+
+from exitdrill.connector.capabilities import Capabilities, EnvelopeRule, KeyRule
+from exitdrill.connector.objects import ObjectStore, RawRead, WriteReceipt, WriteRequest
+from exitdrill.connector.retry import RetryPolicy
+from exitdrill.errors import (
+    AuthenticationError,
+    ChangedError,
+    ConnectorError,
+    InvalidKeyError,
+    NotFoundError,
+    PermissionDeniedError,
+    TransientError,
+    UnsupportedError,
+)
+from exitdrill.model.digests import DigestKind
+from exitdrill.model.objects import Envelope, ObjectEntry
+from exitdrill_azure.entries import from_headers, page_of, tags_of, version_query
+from exitdrill_azure.envelope import APPEND, PAGE, fit
+from exitdrill_azure.errors import redact
+from exitdrill_azure.rest import RestClient
+from exitdrill_azure.settings import AzureSettings
+from exitdrill_azure.write import MAX_OBJECT_BYTES, Writer
+
+__all__ = ["AzureObjectStore", "claims"]
+
+_LOG = logging.getLogger(__name__)
+_RANGE_NOT_SATISFIABLE = 416
+
+
+def claims(settings: AzureSettings) -> Capabilities:
+    r"""What a container of an account with a flat namespace can do.
+
+    Keys: Azure turns ``\\`` into ``/``, its documentation forbids control characters, and its front end may
+    fold ``.`` and ``..`` away, which could lead out of the container; none of these is ever written. Whatever
+    names a listing gives are read as they are.
+
+    Digests: none is attested. The MD5 a blob carries may be a client's word (see `entries`), and of its CRC-64
+    Azure speaks only while it takes bytes in. Both are checked then: sent wrong, they are refused.
+
+    A listing is in Azure's own order, which neither is promised to be that of UTF-8 bytes nor is it on
+    accounts with a hierarchical namespace; it cannot begin after a key (its marker is opaque).
+    """
+    return Capabilities(
+        keys=KeyRule(
+            max_bytes=1024,
+            dot_segments=False,
+            backslash=False,
+            control_characters=False,
+            non_characters=False,
+        ),
+        envelope=EnvelopeRule(
+            user_max_bytes=8192,
+            user_identifiers_only=True,
+            tags_max=10,
+            kinds=frozenset({APPEND, PAGE}),
+        ),
+        refuses_wrong=frozenset({DigestKind.CRC64NVME, DigestKind.MD5}),
+        max_object_bytes=MAX_OBJECT_BYTES,
+        max_single_put_bytes=settings.single_put_bytes,
+        sorted_listing=False,
+        start_after=False,
+        conditional_writes=True,
+        versions=settings.include.versions,
+        snapshots=settings.include.snapshots,
+    )
+
+
+class AzureObjectStore(ObjectStore):
+    """One container.
+
+    Args:
+        client: The account's client; whoever made it closes it.
+        container: The container's name.
+        capabilities: As narrowed by preflight; None for what Azure claims.
+        retry: How to try again.
+    """
+
+    def __init__(
+        self, client: RestClient, container: str, capabilities: Capabilities | None, retry: RetryPolicy | None
+    ) -> None:
+        """See the class. Makes no request."""
+        super().__init__(f"{client.place}:{container}", capabilities or claims(client.settings), retry)
+        self._client = client
+        self._container = container
+        self._writer = Writer(client, container, self.describe)
+
+    def write(self, request: WriteRequest) -> WriteReceipt:
+        """As the base, with what only a blob's rules leave out among the losses."""
+        envelope, losses = fit(request.envelope, request.body.size, self.capabilities.envelope.tags_max)
+        receipt = super().write(replace(request, envelope=envelope))
+        return replace(receipt, losses=(*losses, *receipt.losses))
+
+    def _list(
+        self, prefix: str, start_after: str | None, token: str | None
+    ) -> tuple[Sequence[ObjectEntry], str | None]:
+        del start_after  # refused by the base: not among the capabilities
+        if self.capabilities.envelope.tags_max == 0:
+            return self._page(prefix, token, tags=False)
+        try:
+            return self._page(prefix, token, tags=True)
+        except (TransientError, NotFoundError, AuthenticationError):
+            raise
+        except ConnectorError as refused:
+            page = self._page(prefix, token, tags=False)
+            self._give_up_tags(refused)
+            return page
+
+    def _page(self, prefix: str, token: str | None, *, tags: bool) -> tuple[list[ObjectEntry], str | None]:
+        include = ["metadata"]
+        include += ["tags"] if tags else []
+        include += ["snapshots"] if self.capabilities.snapshots else []
+        include += ["versions"] if self.capabilities.versions else []
+        response = self._client.send(
+            "GET",
+            self._container,
+            action="list the container",
+            resource=self.resource,
+            query={
+                "restype": "container",
+                "comp": "list",
+                "prefix": prefix or None,
+                "marker": token,
+                "maxresults": str(self._client.settings.page_size),
+                "include": ",".join(include),
+            },
+        )
+        return page_of(response.content, self.resource)
+
+    def _give_up_tags(self, refused: ConnectorError) -> None:
+        _LOG.warning("%s: index tags cannot be read and are left out: %s", self.resource, refused)
+        rule = replace(self.capabilities.envelope, tags_max=0)
+        self.capabilities = self.capabilities.narrowed(envelope=rule)
+
+    def _read(self, key: str, etag: str | None, version: str | None, offset: int, length: int | None) -> RawRead:
+        asked = None
+        if offset or length is not None:  # without a range, because an empty blob has none
+            asked = f"bytes={offset}-" + ("" if length is None else str(offset + length - 1))
+        response = self._client.send(
+            "GET",
+            self._container,
+            key,
+            action="read the blob",
+            resource=self.describe(key),
+            query=version_query(version),
+            # x-ms-range and not Range: the SDK's signature leaves the latter out.
+            headers={"x-ms-range": asked, "If-Match": None if etag is None else f'"{etag}"'},
+            stream=True,
+            accept=frozenset({_RANGE_NOT_SATISFIABLE}),
+        )
+        chunks = _Chunks(response, self.describe(key))
+        if response.status_code == _RANGE_NOT_SATISFIABLE:
+            chunks.close()
+            return self._nothing(key, etag, version, offset)
+        entry = from_headers(key, response.headers, version)
+        if response.headers.get("x-ms-tag-count", "0") != "0":
+            entry = replace(entry, envelope=None)  # this answer does not carry all of it
+        return RawRead(entry, _begin(response), int(response.headers.get("Content-Length", "0")), chunks)
+
+    def _nothing(self, key: str, etag: str | None, version: str | None, offset: int) -> RawRead:
+        """The answer to a range that begins at the end, which Azure refuses."""
+        entry = self._stat(key, version)
+        if etag is not None and entry.etag != etag:
+            raise ChangedError(f"is version {entry.etag}, not {etag}", resource=self.describe(key))
+        if offset > entry.size:
+            raise ValueError(f"offset {offset} is outside an object of {entry.size} bytes")
+        return RawRead(entry, offset, 0, iter(()))
+
+    def _write(self, request: WriteRequest, envelope: Envelope) -> ObjectEntry:
+        return self._writer.write(request, envelope)
+
+    def _stat(self, key: str, version: str | None) -> ObjectEntry:
+        response = self._client.send(
+            "HEAD",
+            self._container,
+            key,
+            action="read the blob's properties",
+            resource=self.describe(key),
+            query=version_query(version),
+        )
+        entry = from_headers(key, response.headers, version)
+        if entry.envelope is None or response.headers.get("x-ms-tag-count", "0") == "0":
+            return entry
+        return replace(entry, envelope=replace(entry.envelope, tags=self._tags(key, version)))
+
+    def _tags(self, key: str, version: str | None) -> tuple[tuple[str, str], ...]:
+        if self.capabilities.envelope.tags_max == 0:
+            return ()
+        try:
+            response = self._client.send(
+                "GET",
+                self._container,
+                key,
+                action="read the blob's tags",
+                resource=self.describe(key),
+                query={"comp": "tags", **version_query(version)},
+            )
+        except (PermissionDeniedError, UnsupportedError) as refused:
+            self._give_up_tags(refused)
+            return ()
+        return tags_of(response.content, self.describe(key))
+
+    def _delete(self, key: str, version: str | None) -> None:
+        if any(part in {".", ".."} for part in key.split("/")):
+            raise InvalidKeyError(
+                "a segment that is . or .. might be folded away, and another blob deleted", resource=self.describe(key)
+            )
+        try:
+            self._client.send(
+                "DELETE",
+                self._container,
+                key,
+                action="delete the blob",
+                resource=self.describe(key),
+                query=version_query(version),
+                headers={"x-ms-delete-snapshots": "include" if version is None else None},
+            )
+        except NotFoundError:
+            return
+
+
+class _Chunks(Iterator[bytes]):
+    """A streamed answer's bytes. Closing releases the connection, also before the first byte."""
+
+    def __init__(self, response: HttpResponse, resource: str) -> None:
+        self._response = response
+        self._resource = resource
+        self._bytes = response.iter_raw()
+
+    def __next__(self) -> bytes:
+        try:
+            return next(self._bytes)
+        except (AzureError, urllib3.exceptions.HTTPError, OSError) as exc:
+            self.close()
+            what = f"the answer broke off: {type(exc).__name__}"
+            raise TransientError(what, resource=self._resource) from redact(exc)
+
+    def close(self) -> None:
+        self._response.close()
+
+
+def _begin(response: HttpResponse) -> int:
+    """Where the answer's bytes begin: ``Content-Range: bytes 5-9/10``."""
+    text = response.headers.get("Content-Range", "bytes 0-")
+    return int(text.removeprefix("bytes ").partition("-")[0])
