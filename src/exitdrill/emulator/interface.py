@@ -12,6 +12,7 @@ started again in the same directory, on other ports and with other keys.
 
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -26,17 +27,16 @@ from typing import ClassVar, Self
 
 from exitdrill.clock import Clock, Stopwatch, SystemClock
 from exitdrill.emulator import supervise
-from exitdrill.emulator.ports import free_ports
+from exitdrill.emulator.ports import free_ports, is_taken
 from exitdrill.errors import NotReadyError
 
 __all__ = ["Emulator", "Launch", "NotYetError", "Running"]
 
 _STARTS = 3
 _POLL_SECONDS = 0.1
-_LOCK_SECONDS = 15.0
 _STOP_SLACK_SECONDS = 10.0
 _LOG_LINES = 12
-_LOG_BYTES = 8192
+_LOG_BYTES = 1_000_000
 _PORT_TAKEN = ("address already in use", "eaddrinuse", "is already in use", "in use by another program")
 
 
@@ -125,6 +125,8 @@ class Emulator(ABC):
     """How many ports it opens."""
     ready_seconds: ClassVar[float] = 60.0
     """How long it may take to answer."""
+    lock_seconds: ClassVar[float] = 15.0
+    """How long to wait for a server of a killed run to let go of the directory."""
 
     def __init__(self, clock: Clock | None = None, ports: Callable[[int], tuple[int, ...]] = free_ports) -> None:
         """See the class. Starts nothing."""
@@ -146,7 +148,8 @@ class Emulator(ABC):
         except OSError as exc:
             raise NotReadyError(f"no folder for {self.name}: {exc}", resource=str(directory)) from exc
         for left in reversed(range(_STARTS)):
-            launch = self._launch(directory, self._ports(self.ports_needed))
+            ports = self._ports(self.ports_needed)
+            launch = self._launch(directory, ports)
             log = directory / f"{self.name}.log"
             began_bytes = log.stat().st_size if log.exists() else 0
             running = self._spawn(launch, directory, log)
@@ -158,10 +161,10 @@ class Emulator(ABC):
             if not problem:
                 return running
             running.stop()
-            tail = _tail(log, began_bytes)
-            if left and any(sign in tail.lower() for sign in _PORT_TAKEN):
-                continue
-            break
+            said = _said(log, began_bytes)
+            if not left or not (is_taken(ports) or any(sign in said.lower() for sign in _PORT_TAKEN)):
+                break
+        tail = "\n".join(said.splitlines()[-_LOG_LINES:])
         raise NotReadyError(
             f"{problem}. The end of its log:\n{tail or '(empty)'}\n",
             resource=f"emulator {self.name}",
@@ -175,7 +178,7 @@ class Emulator(ABC):
             str(directory / f"{self.name}.lock"),
             launch.stop_signal,
             launch.grace_seconds,
-            _LOCK_SECONDS,
+            self.lock_seconds,
             launch.leftovers,
         )
         try:
@@ -198,18 +201,19 @@ class Emulator(ABC):
         out, err = process.stdout, process.stderr
         assert out is not None  # noqa: S101 - asked for above
         assert err is not None  # noqa: S101
-        ready, _, _ = select.select([out], [], [], _LOCK_SECONDS + _STOP_SLACK_SECONDS)
+        ready, _, _ = select.select([out], [], [], self.lock_seconds + _STOP_SLACK_SECONDS)
         line = out.readline() if ready else b""
         if line:
             return int(json.loads(line)["pid"])
-        _stop_supervisor(process, None, _STOP_SLACK_SECONDS)
+        with err:
+            _stop_supervisor(process, None, _STOP_SLACK_SECONDS)
+            detail = err.read(_LOG_BYTES).decode(errors="replace").strip().rpartition("\n")[2]
         if process.returncode == supervise.LOCKED:
             raise NotReadyError(
                 f"another {self.name} is at work in this folder",
                 resource=str(directory),
                 hint="end the run it belongs to, or wait until it has stopped",
             )
-        detail = err.read(_LOG_BYTES).decode(errors="replace").strip().rpartition("\n")[2]
         raise NotReadyError(f"cannot be run: {detail or 'no answer'}", resource=f"emulator {self.name}")
 
     def _wait(self, running: Running, launch: Launch) -> str:
@@ -259,12 +263,11 @@ def _stop_supervisor(process: "subprocess.Popen[bytes]", server_pid: int | None,
         process.stderr.close()
 
 
-def _tail(log: Path, began_bytes: int) -> str:
-    """The last lines the server wrote since it was started this time."""
+def _said(log: Path, began_bytes: int) -> str:
+    """What the server wrote since it was started this time, up to a limit; without a Go program's stacks."""
     if not log.exists():
         return ""
     with log.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(began_bytes, size - _LOG_BYTES))
-        text = file.read().decode(errors="replace")
-    return "\n".join(text.splitlines()[-_LOG_LINES:])
+        file.seek(began_bytes)
+        text = file.read(_LOG_BYTES).decode(errors="replace")
+    return re.split(r"^goroutine \d+ \[", text, maxsplit=1, flags=re.MULTILINE)[0]

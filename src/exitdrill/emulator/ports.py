@@ -7,10 +7,11 @@ busy client would otherwise take them within seconds.
 
 import secrets
 import socket
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
-__all__ = ["HOST", "free_ports"]
+__all__ = ["HOST", "free_ports", "is_taken"]
 
 HOST = "127.0.0.1"
 _LOWEST = 12_000
@@ -27,6 +28,20 @@ def free_ports(count: int) -> tuple[int, ...]:
     first_ephemeral = _first_ephemeral()
     with ExitStack() as held:
         return tuple(_hold(held, first_ephemeral) for _ in range(count))
+
+
+def is_taken(ports: Iterable[int]) -> bool:
+    """Whether somebody listens on one of them."""
+    with ExitStack() as held:
+        for port in ports:
+            sock = held.enter_context(socket.socket())
+            # without this, connections that were closed a moment ago would count
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                sock.bind((HOST, port))
+            except OSError:
+                return True
+    return False
 
 
 def _hold(held: ExitStack, first_ephemeral: int) -> int:
