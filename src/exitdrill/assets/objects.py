@@ -1,0 +1,195 @@
+"""Objects: blobs of a container → the vault → objects of a bucket."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any, ClassVar
+
+from exitdrill.assets.interface import AssetContext, AssetKind, Forecast, Removed
+from exitdrill.assets.preflight import describe_survey, object_checks
+from exitdrill.assets.survey import survey
+from exitdrill.clock import Stopwatch, SystemClock, parse_utc
+from exitdrill.connector.capabilities import Capabilities
+from exitdrill.connector.objects import ObjectStore
+from exitdrill.model.digests import DigestKind
+from exitdrill.model.record import AssetRecord, Check, LegRecord, Mishap, VerificationRecord
+from exitdrill.plan.drill import Level
+from exitdrill.transfer.inventory import STEM, inventory_counts, inventory_rows
+from exitdrill.transfer.job import Job
+from exitdrill.transfer.places import container_of, prefix_of, vault_container
+from exitdrill.transfer.rows import part_numbers
+from exitdrill.transfer.tally import MISHAPS_KEPT, leg_facts
+
+__all__ = ["ObjectsKind"]
+
+_GROUPS_AT_MOST = 100
+_PROBED_OBJECTS = 24
+
+
+class ObjectsKind(AssetKind):
+    """Objects, byte-exact under byte-exact keys."""
+
+    name: ClassVar[str] = "objects"
+
+    def preflight(self, ctx: AssetContext) -> list[Check]:
+        """Source readable, vault and target writable, what they can do by trying, level reachable."""
+        return object_checks(ctx)
+
+    def inventory(self, ctx: AssetContext) -> list[Check]:
+        """List the source into parts, then check keys, sizes, tiers and room."""
+        ctx.run_jobs([(f"inventory {ctx.asset.name}", ctx.job("inventory"))])
+        folder = ctx.directory.inventory(ctx.asset.name)
+        seen = survey(
+            lambda: inventory_rows(folder),
+            self._capabilities(ctx, "target"),
+            prefix_of(ctx.asset.source),
+            prefix_of(ctx.asset.target),
+            ctx.asset.rename,
+            ctx.directory.scratch("sort"),
+        )
+        with ctx.places.open("vault") as vault:
+            free = vault.space().free_bytes
+        return describe_survey(ctx.asset, seen, free)
+
+    def evacuate(self, ctx: AssetContext) -> None:
+        """Copy every part to the vault."""
+        container = vault_container(ctx.directory.id, ctx.plan, ctx.asset)
+        ctx.journal.record("container wanted", place=ctx.plan.vault.name, container=container, asset=ctx.asset.name)
+        ctx.facts.put("vault container", container)
+        with ctx.places.open("vault") as vault:
+            vault.ensure_container(container)
+        digests = sorted(self._capabilities(ctx, "target").attests & {DigestKind.MD5})
+        self._legs(ctx, "evacuate", part_numbers(ctx.directory.inventory(ctx.asset.name), STEM), digests=list(digests))
+
+    def last_look(self, ctx: AssetContext) -> None:
+        """List the source once more and compare."""
+        (result,) = ctx.run_jobs([(f"last look {ctx.asset.name}", ctx.job("last look"))])
+        ctx.facts.put("last look", dict(result.facts))
+
+    def rebuild(self, ctx: AssetContext) -> None:
+        """Copy every part to the target."""
+        container = container_of(ctx.asset.target)
+        with ctx.places.open("target") as target:
+            target.ensure_container(container)
+        self._legs(ctx, "rebuild", part_numbers(ctx.directory.ledger(ctx.asset.name), "evacuate"))
+
+    def verify(self, ctx: AssetContext) -> bool:
+        """Compare the ledger with the target at the level asked for."""
+        job = ctx.job("verify", seed=ctx.facts.get("seed"))
+        (result,) = ctx.run_jobs([(f"verify {ctx.asset.name}", job)])
+        ctx.facts.put("verify", dict(result.facts))
+        record = self.record(ctx)
+        found = record.verification
+        listed = record.listed.objects
+        return found is not None and found.equal == listed and not (found.different or found.missing)
+
+    def teardown(self, ctx: AssetContext) -> Removed:
+        """Clean target and vault of what this run made."""
+        jobs: list[tuple[str, Job]] = []
+        if ctx.facts.get("target touched"):
+            made = bool(ctx.facts.get("target made"))
+            jobs.append((f"clean target {ctx.asset.name}", ctx.job("clean target", made=made)))
+        if ctx.facts.get("vault container"):
+            jobs.append((f"clean vault {ctx.asset.name}", ctx.job("clean vault")))
+        results = ctx.run_jobs(jobs)
+        containers = tuple(str(r.facts["container"]) for r in results if r.facts["removed_container"])
+        left = tuple(str(item) for r in results for item in _left(r.facts))
+        return Removed(sum(int(r.facts["deleted"]) for r in results), containers, left)
+
+    def record(self, ctx: AssetContext) -> AssetRecord:
+        """From the footers of the parts and the facts kept."""
+        ledger = ctx.directory.ledger(ctx.asset.name)
+        evacuate, mishaps, total, _, _ = leg_facts(ledger, "evacuate")
+        rebuild, more, more_total, losses, _ = leg_facts(ledger, "rebuild")
+        look: Mapping[str, Any] = _mapping(ctx.facts.get("last look"))
+        verification = _mapping(ctx.facts.get("verify"))
+        found = [Mishap(**m) for m in [*look.get("mishaps", ()), *verification.get("mishaps", ())]]
+        kept = [*mishaps, *more, *found]
+        all_total = total + more_total + int(look.get("lost", 0)) + int(verification.get("mishaps_total", 0))
+        recovered = ctx.facts.get("recovered_elapsed_ns")
+        return AssetRecord(
+            ctx.asset.name,
+            self.name,
+            listed=inventory_counts(ctx.directory.inventory(ctx.asset.name)),
+            evacuate=self._with_cost(ctx, evacuate),
+            rebuild=self._with_cost(ctx, rebuild),
+            verification=VerificationRecord(**verification["verification"]) if verification else None,
+            exceptions=tuple(kept[:MISHAPS_KEPT]),
+            exceptions_total=all_total,
+            losses=tuple(losses),
+            recovered_elapsed_ns=recovered if isinstance(recovered, int) else None,
+            last_look_utc=_moment(look.get("looked_utc")),
+            lost_changes=int(look.get("lost", 0)),
+            oldest_lost_change_utc=_moment(look.get("oldest_lost_utc")),
+            error=str(ctx.facts.get("error") or ""),
+        )
+
+    def forecast(self, ctx: AssetContext) -> Forecast:
+        """Read a few of the source's objects and scale up; writing is taken to cost as much as reading."""
+        counts = inventory_counts(ctx.directory.inventory(ctx.asset.name))
+        with ctx.places.open("source") as source:
+            store = source.objects(container_of(ctx.asset.source))
+            per_object, per_byte = _throughput(store, inventory_rows(ctx.directory.inventory(ctx.asset.name)))
+        threads = int(str(ctx.arguments.get("threads", 16)))
+        leg = counts.objects * per_object / threads + counts.size_bytes * per_byte
+        requests = counts.objects * per_object / threads
+        reread = counts.size_bytes * per_byte if ctx.asset.verify is Level.FULL else 0.0
+        return Forecast(counts.objects, counts.size_bytes, leg, leg, requests / 100 + reread)
+
+    def _capabilities(self, ctx: AssetContext, role: str) -> Capabilities:
+        path = ctx.directory.capabilities(role, ctx.asset.name)
+        return Capabilities.from_json(json.loads(path.read_bytes()))
+
+    def _legs(self, ctx: AssetContext, leg: str, parts: list[int], **options: Any) -> None:
+        """Groups of parts, so that a billion objects are a hundred tasks."""
+        size = max(1, -(-len(parts) // _GROUPS_AT_MOST))
+        groups = [tuple(parts[i : i + size]) for i in range(0, len(parts), size)]
+        jobs = [(f"{leg} {ctx.asset.name} {_span(group)}", ctx.job(leg, group, **options)) for group in groups]
+        watch = Stopwatch(SystemClock())
+        results = ctx.run_jobs(jobs)
+        cost = _mapping(ctx.facts.get(f"{leg} cost"))
+        names = ("retries", "throttled", "waited_ns")
+        total = {name: int(cost.get(name, 0)) + sum(getattr(r, name) for r in results) for name in names}
+        total["duration_ns"] = int(cost.get("duration_ns", 0)) + watch.elapsed_ns
+        ctx.facts.put(f"{leg} cost", dict(total))
+
+    def _with_cost(self, ctx: AssetContext, leg: LegRecord) -> LegRecord:
+        cost = {name: int(value) for name, value in _mapping(ctx.facts.get(f"{leg.leg} cost")).items()}
+        return LegRecord(leg.leg, leg.outcomes, **cost)
+
+
+def _span(group: tuple[int, ...]) -> str:
+    return f"part {group[0]}" if len(group) == 1 else f"parts {group[0]} to {group[-1]}"
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _moment(text: object) -> datetime | None:
+    return parse_utc(text) if isinstance(text, str) else None
+
+
+def _left(facts: Mapping[str, Any]) -> list[str]:
+    named = [str(item) for item in facts["left"]]
+    unnamed = int(facts["left_total"]) - len(named)
+    return [*named, f"{facts['container']}: and {unnamed} more"] if unnamed else named
+
+
+def _throughput(store: ObjectStore, rows: Iterator[Any]) -> tuple[float, float]:
+    """Seconds an object and seconds a byte, by least work: the fastest small read, and the largest's rate."""
+    per_object, per_byte = 0.05, 1e-8
+    timings: list[tuple[int, float]] = []
+    for _, row in zip(range(_PROBED_OBJECTS), rows, strict=False):
+        start = time.monotonic()
+        with store.read(row.key) as stream:
+            for _chunk in stream.chunks():
+                pass
+        timings.append((row.size, time.monotonic() - start))
+    if timings:
+        per_object = sorted(seconds for _, seconds in timings)[len(timings) // 2]
+        size, seconds = max(timings)
+        if size > 1_000_000 and seconds > per_object:  # noqa: PLR2004 - smaller ones say nothing about bandwidth
+            per_byte = (seconds - per_object) / size
+    return per_object, per_byte

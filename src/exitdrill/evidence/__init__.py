@@ -1,0 +1,1 @@
+"""What proves a run: the journal, and (to come) its seal."""

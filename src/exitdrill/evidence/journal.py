@@ -1,0 +1,106 @@
+"""The journal: what a run did and decided, in order, on disk before it is done.
+
+One line of canonical JSON (RFC 8785) an event: ``n`` (from 0), ``utc``, ``elapsed_ns`` (drill time), ``session``,
+``event`` and its facts. A line is written with one call and fsynced before `record` returns. A crash can tear
+the last line only; the next process cuts it off and says so in a line of its own.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import rfc8785
+
+from exitdrill.clock import DrillClock, format_utc
+from exitdrill.errors import EvidenceError
+from exitdrill.model.journal import Json
+from exitdrill.transfer.layout import disk_errors, fsync_directory
+
+__all__ = ["Journal", "read_journal"]
+
+
+class Journal:
+    """An open journal; one process writes it at a time. Usable from several threads.
+
+    Args:
+        path: The file; made if it is not there.
+        clock: The drill's clock.
+        session: Which process of the run this is, from 1.
+    """
+
+    def __init__(self, path: Path, clock: DrillClock, session: int = 1) -> None:
+        """See the class. Repairs a torn last line."""
+        self._clock, self._session, self._lock = clock, session, Lock()
+        self._path = path
+        torn = _repair(path) if path.exists() else 0
+        self._next = sum(1 for _ in read_journal(path)) if path.exists() else 0
+        with disk_errors(str(path)):
+            self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            fsync_directory(path.parent)
+        if torn:
+            self.record("journal repaired", torn_bytes=torn)
+
+    def record(self, event: str, **facts: Json) -> None:
+        """Append one event, durably. Raises NoSpaceError."""
+        with self._lock:
+            line = {
+                **facts,
+                "n": self._next,
+                "utc": format_utc(self._clock.clock.utc_now()),
+                "elapsed_ns": self._clock.elapsed_ns,
+                "session": self._session,
+                "event": event,
+            }
+            data = rfc8785.dumps(line) + b"\n"
+            with disk_errors(str(self._path)):
+                start = os.fstat(self._fd).st_size
+                try:
+                    written = os.write(self._fd, data)
+                    if written != len(data):
+                        written += os.write(self._fd, data[written:])
+                    os.fsync(self._fd)
+                except OSError:
+                    os.ftruncate(self._fd, start)
+                    raise
+            self._next += 1
+
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self._fd)
+
+
+def _repair(path: Path) -> int:
+    """Cut a torn last line off; how many bytes it had."""
+    with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        position = size
+        while position > 0:
+            step = min(65536, position)
+            file.seek(position - step)
+            found = file.read(step).rfind(b"\n")
+            if found >= 0:
+                position = position - step + found + 1
+                break
+            position -= step
+        if position < size:
+            file.truncate(position)
+            os.fsync(file.fileno())
+        return size - position
+
+
+def read_journal(path: Path) -> Iterator[Mapping[str, Any]]:
+    """The events of a journal, in order. Raises EvidenceError at a line that is none."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file):
+            if not line.endswith(b"\n"):
+                return  # torn by a crash, or just being written
+            try:
+                event = json.loads(line)
+            except ValueError as exc:
+                raise EvidenceError("not a line of JSON", resource=f"{path.name}, line {number + 1}") from exc
+            if not isinstance(event, dict) or event.get("n") != number:
+                raise EvidenceError("not the next event", resource=f"{path.name}, line {number + 1}")
+            yield event

@@ -1,0 +1,242 @@
+"""One run, open in this process: its directory, journal, clock and state, and who follows it."""
+
+import json
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from threading import Event
+from typing import IO, Protocol
+
+from exitdrill import __version__, plan as plans
+from exitdrill.assets.interface import AssetContext, asset_kind
+from exitdrill.clock import Clock, DrillClock, SystemClock, format_utc, parse_utc
+from exitdrill.emulator import Running
+from exitdrill.errors import RunError, UsageError
+from exitdrill.evidence.journal import Journal, read_journal
+from exitdrill.model.journal import Json
+from exitdrill.plan.drill import Asset, DrillPlan, Step
+from exitdrill.playbook.state import AssetFacts, State
+from exitdrill.transfer.client import run_job
+from exitdrill.transfer.job import Job, Result, Tick
+from exitdrill.transfer.layout import RunDirectory, RunFacts, write_atomic
+from exitdrill.transfer.places import EMULATED, Places
+
+__all__ = ["Progress", "Run", "RunOptions", "Silent", "declare", "reopen"]
+
+
+class Progress(Protocol):
+    """Who shows how far a run is."""
+
+    def phase(self, name: str) -> None:
+        """A phase begins."""
+
+    def tick(self, tick: Tick) -> None:
+        """A worker is this far."""
+
+    def note(self, text: str) -> None:
+        """Something worth a line."""
+
+
+class Silent:
+    """Shows nothing."""
+
+    def phase(self, name: str) -> None:
+        """Nothing."""
+
+    def tick(self, tick: Tick) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What the operator chose for this process."""
+
+    approvals: Mapping[str, str] = field(default_factory=dict)
+    """Step id to the name of the person who approved it beforehand, or confirms it was done."""
+    progress: Progress = field(default_factory=Silent)
+
+
+@dataclass(slots=True)
+class Run:
+    """One run, open in this process. Made by `declare` or `reopen`."""
+
+    plan: DrillPlan
+    directory: RunDirectory
+    facts: RunFacts
+    journal: Journal
+    clock: DrillClock
+    state: State
+    options: RunOptions
+    session: int
+    lock: IO[bytes]
+    stop: Event = field(default_factory=Event)
+    """Set it to stop soon; the run can be resumed."""
+    emulators: dict[str, Running] = field(default_factory=dict)
+    orchestrator: str = ""
+    """Who conducts it, for the record."""
+    error: Exception | None = None
+    """What ended it, if something did."""
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self.directory.id
+
+    @property
+    def base(self) -> Path:
+        """Where relative paths in the drill start."""
+        return Path(self.facts.base)
+
+    def environ(self) -> dict[str, str]:
+        """The environment of workers: ours, and how to reach this run's emulators."""
+        emulated = {place: dict(running.settings) for place, running in self.emulators.items()}
+        if self.directory.cut.exists():
+            emulated.pop(self.plan.route.source, None)
+        return {**os.environ, EMULATED: json.dumps(emulated)}
+
+    @property
+    def places(self) -> Places:
+        """The places of the drill, opened in this process."""
+        return Places(self.plan, self.base, self.environ())
+
+    def asset_context(self, asset: Asset, step: Step | None, submit: "Submit | None" = None) -> AssetContext:
+        """What the kind of an asset is given."""
+
+        def run_jobs(jobs: "list[tuple[str, Job]]") -> list[Result]:
+            if submit is None:
+                return [run_job(job) for _, job in jobs]
+            return [pending() for pending in [submit(name, job) for name, job in jobs]]
+
+        return AssetContext(
+            plan=self.plan,
+            asset=asset,
+            directory=self.directory,
+            places=self.places,
+            journal=self.journal,
+            clock=self.clock.clock,
+            facts=AssetFacts(self.state, asset.name),
+            run_jobs=run_jobs,  # type: ignore[arg-type]  # any sequence of jobs will do
+            arguments={} if step is None else step.arguments,
+        )
+
+    def asset_record(self, asset: Asset) -> object:
+        """What was measured of one asset so far."""
+        return asset_kind(asset.kind).record(self.asset_context(asset, None))
+
+    def close(self) -> None:
+        """Stop emulators, let go of files and the lock."""
+        for running in self.emulators.values():
+            running.stop()
+        self.emulators.clear()
+        self.journal.close()
+        self.state.close()
+        self.lock.close()
+
+
+Submit = Callable[[str, Job], Callable[[], Result]]
+
+
+def _run_id(now: datetime) -> str:
+    return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+
+
+def declare(
+    plan: DrillPlan, runs: Path, options: RunOptions | None = None, clock: Clock | None = None
+) -> Run:
+    """Declare a drill: from here its clock runs.
+
+    Args:
+        plan: What to do.
+        runs: The folder of all runs.
+        options: What the operator chose.
+        clock: The machine's clocks.
+
+    Raises:
+        UsageError: The run's directory cannot be made.
+    """
+    clock = clock or SystemClock()
+    t0 = clock.utc_now()
+    drill_clock = DrillClock(clock, t0)
+    directory = RunDirectory.create(runs, _run_id(t0))
+    lock = directory.lock()
+    base = Path(plan.path).resolve().parent if plan.path else Path.cwd()
+    facts = RunFacts(directory.id, format_utc(t0), str(base), __version__)
+    write_atomic(directory.plan, json.dumps(plan.to_json(), indent=1).encode() + b"\n")
+    journal = Journal(directory.journal, drill_clock)
+    journal.record(
+        "declared",
+        run=directory.id,
+        drill=plan.name,
+        mode=plan.mode.value,
+        plan_digest=plan.digest,
+        t0_utc=format_utc(t0),
+        tool_version=__version__,
+    )
+    directory.write_facts(facts)
+    state = State(directory.state)
+    for asset in plan.assets:
+        # In the journal before the first byte moves: nobody can choose the sample to suit the result.
+        seed = secrets.token_hex(32)
+        journal.record("sample seed", asset=asset.name, seed=seed)
+        AssetFacts(state, asset.name).put("seed", seed)
+    state.put("run", "sessions", 1)
+    return Run(plan, directory, facts, journal, drill_clock, state, options or RunOptions(), 1, lock)
+
+
+def reopen(path: Path, options: RunOptions | None = None, clock: Clock | None = None) -> Run:
+    """Take up a run that another process began; its clock never stopped.
+
+    Args:
+        path: The run's directory.
+        options: What the operator chose.
+        clock: The machine's clocks.
+
+    Raises:
+        UsageError: There is no such run.
+        RunLockedError: Another process is at work on it.
+        RunError: It was made by another version, or is damaged.
+    """
+    clock = clock or SystemClock()
+    directory = RunDirectory(path.resolve())
+    facts = directory.facts()
+    lock = directory.lock()
+    plan = plans.from_json(json.loads(directory.plan.read_bytes()))
+    last: Mapping[str, Json] | None = None
+    for event in read_journal(directory.journal):
+        last = event
+    if last is None:
+        raise RunError("the journal is empty: the drill was never declared", resource=str(path))
+    t0 = parse_utc(facts.t0_utc)
+    drill_clock, downtime = DrillClock.resumed(
+        clock, t0, parse_utc(str(last["utc"])), int(str(last["elapsed_ns"]))
+    )
+    state = State(directory.state)
+    session = int(str(state.get("run", "sessions") or 1)) + 1
+    state.put("run", "sessions", session)
+    state.put("run", "status", None)
+    journal = Journal(directory.journal, drill_clock, session)
+    journal.record("resumed", downtime_ns=downtime.duration_ns, tool_version=__version__)
+    state.lap(downtime)
+    return Run(plan, directory, facts, journal, drill_clock, state, options or RunOptions(), session, lock)
+
+
+def find(runs: Path, name: str) -> Path:
+    """A run's directory by its id, the beginning of its id, ``last``, or a path.
+
+    Raises:
+        UsageError: None, or more than one, is called so.
+    """
+    if "/" in name:
+        return Path(name)
+    known = sorted(p for p in runs.glob("*") if (p / "run.json").exists()) if runs.is_dir() else []
+    found = known[-1:] if name == "last" else [p for p in known if p.name.startswith(name)]
+    if len(found) != 1:
+        problem = "no run is called" if not found else "more than one run begins with"
+        raise UsageError(f"{problem} {name!r}", resource=str(runs), hint="exitdrill runs lists them")
+    return found[0]

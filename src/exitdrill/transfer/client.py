@@ -1,0 +1,191 @@
+"""Starting a worker for a job, following it, and stopping it. Runs in the process that conducts the drill.
+
+`run_job` is a module's own function with plain arguments, so that any task runner can carry it to another
+machine. Who wants to see progress, and who may stop it, registers with `watch` for the run in this process.
+"""
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from exitdrill.errors import RunError, StoppedError, TransientError, from_json
+from exitdrill.transfer.cut import load_cut, scrubbed
+from exitdrill.transfer.job import Job, Result, Tick
+from exitdrill.transfer.layout import RunDirectory
+
+__all__ = ["Watch", "run_job", "watch"]
+
+_BEAT_SECONDS = 0.5
+_STOP_SECONDS = 90.0
+_STALL_SECONDS = 900.0
+_BEFORE_CUT = frozenset({"inventory", "evacuate", "last look"})
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who follows a run's workers in this process."""
+
+    tick: Callable[[Tick], None]
+    stopped: Callable[[], bool]
+    refused: Callable[[Job, str], None] = lambda _job, _address: None
+    """Told of each connection to the source that the cut refused."""
+    environ: Callable[[], Mapping[str, str]] = lambda: os.environ
+    """The environment of workers, before the cut takes from it."""
+
+
+_watches: dict[str, Watch] = {}
+_NOBODY = Watch(lambda _: None, lambda: False)
+
+
+@contextmanager
+def watch(directory: RunDirectory, who: Watch) -> Iterator[None]:
+    """Follow a run's workers while the context lasts."""
+    _watches[str(directory.path)] = who
+    try:
+        yield
+    finally:
+        _watches.pop(str(directory.path), None)
+
+
+def run_job(job: Job) -> Result:
+    """Carry a job out in a worker process.
+
+    After the cut, the worker's environment lacks the source's credentials, and jobs that need the source are
+    refused.
+
+    Raises:
+        StoppedError: It was stopped; what was done is kept.
+        TransientError: It made no progress for a quarter of an hour, and was ended.
+        ExitdrillError: What the worker ended with.
+    """
+    directory = RunDirectory(Path(job.directory))
+    who = _watches.get(str(directory.path), _NOBODY)
+    cut = load_cut(directory.cut)
+    environ = dict(who.environ())
+    if cut is not None:
+        if job.task in _BEFORE_CUT:
+            raise RunError(f"{job.task} needs the source, which is cut off", resource=job.directory)
+        environ, _ = scrubbed(environ, cut.removed_variables)
+    log = directory.logs / f"worker-{job.task.replace(' ', '-')}.log"
+    with log.open("ab") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "exitdrill.transfer.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            encoding="utf-8",
+            env=environ,
+            start_new_session=True,
+        )
+    try:
+        return _Follower(process, job, who, log).follow()
+    finally:
+        _end(process)
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(timeout=30)
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            stream.close()
+
+
+class _Follower:
+    """Reads what a worker says until it ends."""
+
+    def __init__(self, process: "subprocess.Popen[str]", job: Job, who: Watch, log: Path) -> None:
+        self._process, self._job, self._who, self._log = process, job, who, log
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        self._last: tuple[int, int, int] = (0, 0, 0)
+        self._still_seconds = 0.0
+        self._stopping_seconds: float | None = None
+
+    def follow(self) -> Result:
+        self._tell(self._job.to_json())
+        threading.Thread(target=self._read, daemon=True).start()
+        while True:
+            try:
+                line = self._lines.get(timeout=_BEAT_SECONDS)
+            except queue.Empty:
+                self._idle()
+                continue
+            if line is None:
+                raise self._died()
+            message = json.loads(line)
+            if (result := self._hear(message)) is not None:
+                return result
+            if self._who.stopped() and self._stopping_seconds is None:
+                self._stop()
+
+    def _read(self) -> None:
+        if self._process.stdout is not None:
+            for line in self._process.stdout:
+                self._lines.put(line)
+        self._lines.put(None)
+
+    def _tell(self, line: str) -> None:
+        try:
+            if self._process.stdin is not None:
+                self._process.stdin.write(line + "\n")
+                self._process.stdin.flush()
+        except BrokenPipeError:
+            return  # it has ended by itself; what it said last is read below
+
+    def _hear(self, message: dict[str, Any]) -> Result | None:
+        kind = message.pop("is")
+        if kind == "tick":
+            self._progress(message)
+        elif kind == "refused":
+            self._who.refused(self._job, message["address"])
+        elif kind == "error":
+            raise from_json(message["error"])
+        elif kind == "result":
+            return Result(**message)
+        return None
+
+    def _progress(self, message: dict[str, Any]) -> None:
+        now = (message["objects"], message["size_bytes"], message["errors"])
+        self._still_seconds = self._still_seconds + _BEAT_SECONDS if now == self._last else 0.0
+        self._last = now
+        self._who.tick(Tick(self._job.task, self._job.asset, *now))
+        if self._still_seconds > _STALL_SECONDS:
+            raise TransientError(
+                f"{self._job.task} made no progress for {_STALL_SECONDS:.0f} seconds", resource=self._job.asset
+            )
+
+    def _stop(self) -> None:
+        self._stopping_seconds = 0.0
+        self._tell("stop")
+
+    def _idle(self) -> None:
+        if self._stopping_seconds is not None:
+            self._stopping_seconds += _BEAT_SECONDS
+            if self._stopping_seconds > _STOP_SECONDS:
+                raise StoppedError("stopped; a worker had to be ended", resource=self._job.asset)
+        elif self._who.stopped():
+            self._stop()
+
+    def _died(self) -> RunError:
+        code = self._process.wait(timeout=30)
+        if self._stopping_seconds is not None:
+            return StoppedError("stopped", resource=self._job.asset)
+        return RunError(
+            f"the worker for {self._job.task} ended unexpectedly (code {code})",
+            resource=self._job.asset,
+            hint=f"its last words are in {self._log.name}; exitdrill resume goes on from here",
+        )

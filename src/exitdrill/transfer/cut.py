@@ -1,0 +1,182 @@
+"""The cut: from here on, for this process, the source does not exist.
+
+`make_cut` writes down what is refused. A worker that comes after it starts with `enforce`: an audit hook
+(PEP 578) that sees each name looked up and each connection made through Python's sockets in this process,
+refuses those that lead to the source, and counts them. It cannot be taken out again. Its environment lacks
+the source's credentials (`scrubbed`). What it does not see: connections that native code makes by itself,
+and other programs; the connectors exitdrill ships do neither after the cut.
+"""
+
+import fnmatch
+import json
+import os
+import socket
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from exitdrill.connector.provider import Endpoint
+from exitdrill.errors import SeveredError
+from exitdrill.transfer.layout import write_atomic
+
+__all__ = ["Cut", "Refuser", "load_cut", "make_cut", "probe", "scrubbed"]
+
+_PROBE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What is refused since the cut, and what was taken away."""
+
+    severed_utc: str
+    severed_elapsed_ns: int
+    hosts: tuple[tuple[str, int | None], ...]
+    """Names (``*.`` for any below) and addresses, each with a port or None for all."""
+    removed_variables: tuple[str, ...]
+    probes: tuple[tuple[str, int], ...]
+    """Host and port to try as proof of the cut; each answered before it."""
+
+    def refuses(self, host: str, port: int | None) -> bool:
+        """Whether a connection there leads to the source. No port: a name is being looked up."""
+        name = host.rstrip(".").lower()
+        return any(_match(pattern, name) and (port is None or p is None or p == port) for pattern, p in self.hosts)
+
+    def refuses_name(self, host: str) -> bool:
+        """Whether looking up this name is refused: only if all its ports are the source's."""
+        name = host.rstrip(".").lower()
+        return any(_match(pattern, name) and p is None for pattern, p in self.hosts)
+
+
+def _match(pattern: str, name: str) -> bool:
+    return fnmatch.fnmatchcase(name, pattern) if pattern.startswith("*.") else name == pattern
+
+
+def _addresses(endpoint: Endpoint) -> set[str]:
+    if endpoint.host.startswith("*."):
+        return set()
+    try:
+        found = socket.getaddrinfo(endpoint.host, endpoint.port or 443, type=socket.SOCK_STREAM)
+    except OSError:
+        return set()  # a name that does not resolve needs no address refused; the name itself is
+    return {str(info[4][0]) for info in found}
+
+
+def make_cut(
+    path: Path,
+    endpoints: Iterable[Endpoint],
+    removed_variables: Iterable[str],
+    keep: Iterable[Endpoint],
+    severed_utc: str,
+    severed_elapsed_ns: int,
+) -> Cut:
+    """Decide what is refused, write it down, and return it.
+
+    Args:
+        path: The file to write.
+        endpoints: The source's network addresses.
+        removed_variables: Names of environment variables to take away.
+        keep: The other places' network addresses: an address they share with the source is refused by name
+            only, since one front end can serve several accounts.
+        severed_utc: Now.
+        severed_elapsed_ns: Now, in drill time.
+    """
+    needed = {(address, e.port) for e in keep for address in _addresses(e)}
+    hosts: set[tuple[str, int | None]] = set()
+    probes: set[tuple[str, int]] = set()
+    for endpoint in endpoints:
+        hosts.add((endpoint.host.rstrip(".").lower(), endpoint.port))
+        addresses = _addresses(endpoint)
+        hosts |= {(a, endpoint.port) for a in addresses if (a, endpoint.port) not in needed}
+        if endpoint.why == "data" and addresses:
+            probes.add((endpoint.host, endpoint.port or 443))
+    cut = Cut(
+        severed_utc,
+        severed_elapsed_ns,
+        tuple(sorted(hosts, key=str)),
+        tuple(sorted(removed_variables)),
+        tuple(sorted(probes)),
+    )
+    write_atomic(path, json.dumps(asdict(cut), indent=1).encode() + b"\n")
+    return cut
+
+
+def load_cut(path: Path) -> Cut | None:
+    """The cut of a run, or None if it is not cut yet."""
+    if not path.exists():
+        return None
+    data = json.loads(path.read_bytes())
+    return Cut(
+        data["severed_utc"],
+        data["severed_elapsed_ns"],
+        tuple((str(host), port) for host, port in data["hosts"]),
+        tuple(data["removed_variables"]),
+        tuple((str(host), int(port)) for host, port in data["probes"]),
+    )
+
+
+def scrubbed(environ: Mapping[str, str], patterns: Iterable[str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """An environment without the variables that match, and the names of those."""
+    wanted = tuple(patterns)
+    removed = tuple(sorted(name for name in environ if any(fnmatch.fnmatchcase(name, p) for p in wanted)))
+    return {name: value for name, value in environ.items() if name not in removed}, removed
+
+
+class Refuser:
+    """Refuses and counts, in this process, from `enforce` on.
+
+    Args:
+        cut: What to refuse.
+        told: Called with ``host:port`` at each attempt, so that a crash loses none.
+    """
+
+    def __init__(self, cut: Cut, told: Callable[[str], None]) -> None:
+        """See the class."""
+        self._cut, self._told = cut, told
+        self.attempts: Counter[str] = Counter()
+
+    def enforce(self) -> None:
+        """From now on and for good."""
+        sys.addaudithook(self._hook)
+
+    def _hook(self, event: str, args: tuple[Any, ...]) -> None:
+        if event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
+            address = args[1]
+            if isinstance(address, tuple) and len(address) >= 2 and self._cut.refuses(str(address[0]), int(address[1])):  # noqa: PLR2004 - host, port
+                self._refuse(f"{address[0]}:{address[1]}")
+        elif event == "socket.getaddrinfo" and args[0] is not None:
+            host = args[0].decode("ascii", "replace") if isinstance(args[0], bytes) else str(args[0])
+            if self._cut.refuses_name(host):
+                self._refuse(f"{host}:{args[1] or ''}".rstrip(":"))
+        elif event in ("socket.gethostbyname", "socket.gethostbyaddr") and self._cut.refuses_name(str(args[0])):
+            self._refuse(str(args[0]))
+
+    def _refuse(self, address: str) -> None:
+        self.attempts[address] += 1
+        self._told(address)
+        raise SeveredError("the source is cut off", resource=address, hint="something still depends on it: find it")
+
+
+def probe(cut: Cut) -> tuple[str, ...]:
+    """Try to reach the source; must fail. Run in a worker after `Refuser.enforce`.
+
+    Returns:
+        The addresses that were refused.
+
+    Raises:
+        SeveredError: One was reached, or a variable that was to be taken away is still there.
+    """
+    left = [name for name in cut.removed_variables if name in os.environ]
+    if left:
+        raise SeveredError(f"credentials of the source are still there: {', '.join(left)}")
+    for host, port in cut.probes:
+        try:
+            socket.create_connection((host, port), timeout=_PROBE_SECONDS).close()
+        except SeveredError:
+            continue
+        except OSError as exc:
+            raise SeveredError(f"not refused by the cut, but unreachable: {exc}", resource=f"{host}:{port}") from exc
+        raise SeveredError("reached in spite of the cut", resource=f"{host}:{port}")
+    return tuple(f"{host}:{port}" for host, port in cut.probes)

@@ -1,0 +1,221 @@
+"""Rows of the inventory and the ledger, and the immutable Parquet files they live in.
+
+A part is written whole (beside, fsynced, renamed) and never changed; its summary travels in the file's own
+metadata, so that adding up a run reads footers only. Rows go in and out one at a time: memory does not
+depend on how many there are.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from exitdrill.errors import RunError
+from exitdrill.model.digests import Digests
+from exitdrill.model.objects import Envelope, ObjectEntry, Outcome
+from exitdrill.transfer.layout import disk_errors, fsync_directory
+
+__all__ = [
+    "InventoryRow",
+    "LedgerRow",
+    "file_sha256",
+    "part_numbers",
+    "part_path",
+    "read_rows",
+    "summary",
+    "write_part",
+]
+
+_BATCH = 4096
+_SUMMARY = "exitdrill"
+
+
+@dataclass(frozen=True, slots=True)
+class InventoryRow:
+    """One object as the source listed it."""
+
+    key: str
+    size: int
+    etag: str | None
+    version: str | None
+    modified: datetime | None
+    claims: str
+    """Digests the listing carried, as JSON: the source's word, or only a client's."""
+    envelope: str | None
+    """As JSON; None where the listing did not carry it."""
+
+    @classmethod
+    def of(cls, entry: ObjectEntry) -> "InventoryRow":
+        """From what a listing gave."""
+        envelope = None if entry.envelope is None else json.dumps(entry.envelope.to_json())
+        claims = json.dumps(entry.digests.to_json())
+        return cls(entry.key, entry.size, entry.etag, entry.version, entry.modified, claims, envelope)
+
+    def entry(self) -> ObjectEntry:
+        """As the listing gave it."""
+        envelope = None if self.envelope is None else Envelope.from_json(json.loads(self.envelope))
+        claims = Digests.from_json(json.loads(self.claims))
+        return ObjectEntry(self.key, self.size, self.etag, self.version, self.modified, claims, envelope)
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRow:
+    """One object: at the source, in the vault, at the target, and who attested what."""
+
+    key: str
+    size: int
+    etag: str | None
+    version: str | None
+    modified: datetime | None
+    outcome: str
+    """Of the first leg, an `Outcome`."""
+    detail: str = ""
+    vault_key: str = ""
+    vault_etag: str | None = None
+    sha256: bytes | None = None
+    """Computed by us, as the bytes passed on the first leg."""
+    crc64nvme: bytes | None = None
+    """As ``sha256``."""
+    md5: bytes | None = None
+    """As ``sha256``; only where a side's own MD5 is to be compared."""
+    source_digest: str = "absent"
+    """How the source's own digest compares with ours: equal, different, absent."""
+    envelope: str = "{}"
+    """As JSON."""
+    target_key: str = ""
+    target_etag: str | None = None
+    target_version: str | None = None
+    rebuilt: str = ""
+    """Of the second leg, an `Outcome`; empty before it."""
+    rebuilt_detail: str = ""
+    attested: str = ""
+    """Kinds of whole-object digest that the target computed itself and that equal ours, by commas."""
+    losses: str = "[]"
+    """What of the envelope the target could not hold, as JSON: [field, value, reason] each."""
+
+    @property
+    def digests(self) -> Digests:
+        """Ours."""
+        return Digests(sha256=self.sha256, crc64nvme=self.crc64nvme, md5=self.md5)
+
+    @property
+    def evacuated(self) -> bool:
+        """Whether the first leg brought it to the vault."""
+        return Outcome(self.outcome).arrived
+
+    @property
+    def arrived(self) -> bool:
+        """Whether the second leg brought it to the target."""
+        return self.rebuilt == Outcome.COPIED
+
+
+Row = TypeVar("Row", InventoryRow, LedgerRow)
+
+_TYPES: Mapping[object, pa.DataType] = {
+    str: pa.string(),
+    int: pa.int64(),
+    str | None: pa.string(),
+    bytes | None: pa.binary(),
+    datetime | None: pa.timestamp("us", tz="UTC"),
+}
+
+
+def schema(cls: type[Row]) -> pa.Schema:
+    """The Arrow schema of a kind of row."""
+    return pa.schema([pa.field(f.name, _TYPES[f.type], nullable=f.type not in (str, int)) for f in fields(cls)])
+
+
+def table(rows: list[Row], cls: type[Row]) -> pa.Table:
+    """Rows as an Arrow table."""
+    names = [f.name for f in fields(cls)]
+    arrow = schema(cls)
+    columns: list[Any] = [pa.array([getattr(row, n) for row in rows], arrow.field(n).type) for n in names]
+    return pa.Table.from_arrays(columns, schema=arrow)
+
+
+def batches(rows: Iterable[Row], size: int = _BATCH) -> Iterator[list[Row]]:
+    """Rows in lists of at most ``size``."""
+    source = iter(rows)
+    while batch := list(islice(source, size)):
+        yield batch
+
+
+def part_path(folder: Path, stem: str, number: int) -> Path:
+    """Where a part is: numbers begin at 1."""
+    return folder / f"{stem}-{number:06d}.parquet"
+
+
+def part_numbers(folder: Path, stem: str) -> list[int]:
+    """The numbers of the parts that are there, in order."""
+    return sorted(int(path.stem.rpartition("-")[2]) for path in folder.glob(f"{stem}-??????.parquet"))
+
+
+def write_part(
+    path: Path, rows: Iterable[Row], cls: type[Row], facts: Callable[[], Mapping[str, object]] = dict
+) -> None:
+    """Write a part, whole or not at all.
+
+    Args:
+        path: Where it will be.
+        rows: Its rows, in key order.
+        cls: Their class.
+        facts: Called after the last row; JSON values kept in the file's metadata.
+
+    Raises:
+        NoSpaceError: The disk is full.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".new")
+    with disk_errors(str(path)):
+        try:
+            with beside.open("wb") as file:
+                with pq.ParquetWriter(file, schema(cls), compression="zstd") as writer:
+                    for batch in batches(rows):
+                        writer.write_table(table(batch, cls))
+                    writer.add_key_value_metadata({_SUMMARY: json.dumps(facts())})
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                beside.unlink(missing_ok=True)
+            raise
+        fsync_directory(path.parent)
+
+
+def read_rows(path: Path, cls: type[Row]) -> Iterator[Row]:
+    """The rows of a part, one at a time. Raises RunError if the file is damaged."""
+    names = [f.name for f in fields(cls)]
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(_BATCH, columns=names):
+                columns = [batch.column(name).to_pylist() for name in names]
+                for values in zip(*columns, strict=True):
+                    yield cls(*values)
+    except (OSError, pa.ArrowException) as exc:
+        raise RunError(f"a part cannot be read: {exc}", resource=path.name) from exc
+
+
+def summary(path: Path) -> dict[str, Any]:
+    """What `write_part` kept in the file's metadata. Raises RunError if the file is damaged."""
+    try:
+        metadata = pq.read_metadata(path).metadata or {}
+        facts = json.loads(metadata[_SUMMARY.encode()])
+    except (OSError, pa.ArrowException, KeyError, ValueError) as exc:
+        raise RunError(f"a part cannot be read: {exc}", resource=path.name) from exc
+    return dict(facts)
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file, as hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,95 @@
+"""Adding up a leg: per part while it is written, per asset from the parts' footers."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from exitdrill.model.objects import Outcome
+from exitdrill.model.record import Counts, LegRecord, LossCount, Mishap
+from exitdrill.transfer.rows import LedgerRow, part_numbers, part_path, summary
+
+__all__ = ["MISHAPS_KEPT", "LegTally", "leg_facts"]
+
+MISHAPS_KEPT = 1000
+"""How many exceptions of an asset are named in the record; the ledger has them all."""
+_PART_MISHAPS = 200
+
+
+class LegTally:
+    """Counts the rows of one part as they are written.
+
+    Args:
+        leg: ``evacuate`` or ``rebuild``.
+    """
+
+    def __init__(self, leg: str) -> None:
+        """See the class."""
+        self._leg = leg
+        self._objects: Counter[str] = Counter()
+        self._bytes: Counter[str] = Counter()
+        self._digests: Counter[str] = Counter()
+        self._losses: dict[tuple[str, str], list[Any]] = {}
+        self._mishaps: list[tuple[str, str, str]] = []
+
+    def seen(self, row: LedgerRow) -> LedgerRow:
+        """Count a row and hand it on."""
+        rebuild = self._leg == "rebuild"
+        outcome, detail = (row.rebuilt, row.rebuilt_detail) if rebuild else (row.outcome, row.detail)
+        self._objects[outcome] += 1
+        self._bytes[outcome] += row.size
+        if not Outcome(outcome).arrived and outcome != Outcome.NOT_EVACUATED and len(self._mishaps) < _PART_MISHAPS:
+            self._mishaps.append((row.key, outcome, detail))
+        if not rebuild:
+            self._digests[row.source_digest] += row.evacuated
+        elif row.losses != "[]":
+            for field, _, reason in json.loads(row.losses):
+                self._losses.setdefault((_family(field), reason), [0, row.key])[0] += 1
+        return row
+
+    def facts(self) -> dict[str, Any]:
+        """What was counted, as JSON values."""
+        return {
+            "leg": self._leg,
+            "objects": dict(self._objects),
+            "bytes": dict(self._bytes),
+            "source_digests": dict(self._digests),
+            "losses": [[*key, *value] for key, value in sorted(self._losses.items())],
+            "mishaps": self._mishaps,
+        }
+
+
+def _family(field: str) -> str:
+    """One field for all names of user metadata that were lost for the same reason."""
+    return field.partition(".")[0]
+
+
+def leg_facts(folder: Path, leg: str) -> tuple[LegRecord, list[Mishap], int, list[LossCount], Mapping[str, int]]:
+    """One asset's leg, added up from the footers of its ledger parts.
+
+    Returns:
+        The counts, the first exceptions, how many there are in all, the losses, and how the source's own
+        digests compared.
+    """
+    objects: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
+    digests: Counter[str] = Counter()
+    losses: dict[tuple[str, str], tuple[int, str]] = {}
+    mishaps: list[Mishap] = []
+    for facts in (summary(part_path(folder, leg, n)) for n in part_numbers(folder, leg)):
+        objects.update(facts["objects"])
+        sizes.update(facts["bytes"])
+        digests.update(facts["source_digests"])
+        for field, reason, count, key in facts["losses"]:
+            before = losses.get((field, reason), (0, key))
+            losses[field, reason] = (before[0] + count, before[1])
+        mishaps += _mishaps(facts["mishaps"], leg, MISHAPS_KEPT - len(mishaps))
+    outcomes = {Outcome(name): Counts(objects[name], sizes[name]) for name in sorted(objects)}
+    total = sum(c.objects for o, c in outcomes.items() if not o.arrived and o is not Outcome.NOT_EVACUATED)
+    counts = [LossCount(field, reason, n, key) for (field, reason), (n, key) in sorted(losses.items())]
+    return LegRecord(leg, outcomes), mishaps, total, counts, digests
+
+
+def _mishaps(rows: Iterable[tuple[str, str, str]], leg: str, room: int) -> list[Mishap]:
+    return [Mishap(key, problem, leg, detail) for key, problem, detail in rows][:room]

@@ -1,0 +1,201 @@
+"""What a worker can be asked to do, by name. Runs inside the worker process."""
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from exitdrill import plan as plans
+from exitdrill.clock import SystemClock, format_utc
+from exitdrill.connector.objects import ObjectStore
+from exitdrill.connector.provider import Provider
+from exitdrill.connector.retry import RetryPolicy, Tally
+from exitdrill.errors import RunError
+from exitdrill.model.digests import DigestKind
+from exitdrill.plan.drill import Asset
+from exitdrill.transfer.cleanup import Cleanup, Ours, clean_container
+from exitdrill.transfer.copying import Evacuation, Rebuild
+from exitdrill.transfer.cut import load_cut, probe
+from exitdrill.transfer.inventory import STEM, PartSize, inventory_rows, make_inventory
+from exitdrill.transfer.job import Job
+from exitdrill.transfer.lastlook import last_look
+from exitdrill.transfer.layout import RunDirectory
+from exitdrill.transfer.partrun import Meter, PartRun
+from exitdrill.transfer.places import Places, container_of, narrowed, prefix_of, vault_container
+from exitdrill.transfer.rows import InventoryRow, LedgerRow, part_path
+from exitdrill.transfer.verify import verify
+
+__all__ = ["run_task"]
+
+Facts = Mapping[str, Any]
+_THREADS = 16
+
+
+class _Context:
+    """One job's run, plan, asset and opened places."""
+
+    def __init__(self, job: Job, directory: RunDirectory, meter: Meter, stopped: Callable[[], bool]) -> None:
+        self.job, self.directory, self.meter, self.stopped = job, directory, meter, stopped
+        self.plan = plans.from_json(json.loads(directory.plan.read_bytes()))
+        self.places = Places(self.plan, Path(directory.facts().base))
+        self.retry = RetryPolicy()
+        self.clock = SystemClock()
+        self.threads = int(job.options.get("threads", _THREADS))
+        self._open = ExitStack()
+
+    @property
+    def asset(self) -> Asset:
+        return self.plan.asset(self.job.asset)
+
+    @property
+    def scratch(self) -> Path:
+        return self.directory.scratch("sort")
+
+    def provider(self, role: str) -> Provider:
+        return self._open.enter_context(self.places.open(role, self.retry))
+
+    def container(self, role: str) -> str:
+        if role == "vault":
+            return vault_container(self.directory.id, self.plan, self.asset)
+        return container_of(self.asset.source if role == "source" else self.asset.target)
+
+    def store(self, role: str) -> ObjectStore:
+        provider = self.provider(role)
+        store = narrowed(provider, self.directory, role, self.asset.name, self.container(role))
+        return self._open.enter_context(store)
+
+    def close(self) -> None:
+        self._open.close()
+
+
+def _inventory(ctx: _Context) -> Facts:
+    options = ctx.job.options
+    default = PartSize()
+    size = PartSize(int(options.get("part_rows", default.rows)), int(options.get("part_bytes", default.size_bytes)))
+    folder = ctx.directory.inventory(ctx.asset.name)
+    prefix = prefix_of(ctx.asset.source)
+    make_inventory(ctx.store("source"), prefix, folder, ctx.scratch, size, ctx.clock, ctx.stopped, ctx.meter)
+    return {}
+
+
+def _work(ctx: _Context, number: int) -> Path:
+    return ctx.directory.scratch(ctx.asset.name) / f"{ctx.job.task}-{number:06d}.sqlite"
+
+
+def _evacuate(ctx: _Context) -> Facts:
+    vault = ctx.store("vault")
+    kinds = frozenset(DigestKind(kind) for kind in ctx.job.options.get("digests", ()))
+    copy = Evacuation(ctx.store("source"), vault, kinds, ctx.stopped, ctx.meter.moved)
+    inventory, ledger = ctx.directory.inventory(ctx.asset.name), ctx.directory.ledger(ctx.asset.name)
+    for n in ctx.job.parts:
+        source, target = part_path(inventory, STEM, n), part_path(ledger, "evacuate", n)
+        work = _work(ctx, n)
+        PartRun(
+            source, InventoryRow, target, work, "evacuate", copy, vault.flush, ctx.threads, ctx.stopped, ctx.meter
+        ).run()
+    return {}
+
+
+def _rebuild(ctx: _Context) -> Facts:
+    asset, target_store = ctx.asset, ctx.store("target")
+    prefixes = prefix_of(asset.source), prefix_of(asset.target)
+    copy = Rebuild(ctx.store("vault"), target_store, *prefixes, asset.rename, ctx.stopped, ctx.meter.moved)
+    ledger = ctx.directory.ledger(asset.name)
+    for n in ctx.job.parts:
+        source, target = part_path(ledger, "evacuate", n), part_path(ledger, "rebuild", n)
+        work = _work(ctx, n)
+        PartRun(
+            source, LedgerRow, target, work, "rebuild", copy, target_store.flush, ctx.threads, ctx.stopped, ctx.meter
+        ).run()
+    return {}
+
+
+def _last_look(ctx: _Context) -> Facts:
+    folder = ctx.directory.ledger(ctx.asset.name)
+    prefix = prefix_of(ctx.asset.source)
+    found = last_look(ctx.store("source"), prefix, folder, ctx.scratch, ctx.clock, ctx.stopped, ctx.meter)
+    oldest = None if found.oldest_lost_utc is None else format_utc(found.oldest_lost_utc)
+    mishaps = [asdict(mishap) for mishap in found.mishaps]
+    looked = format_utc(found.looked_utc)
+    return {
+        "looked_utc": looked,
+        "lost": found.lost,
+        "oldest_lost_utc": oldest,
+        "deleted": found.deleted,
+        "mishaps": mishaps,
+    }
+
+
+def _verify(ctx: _Context) -> Facts:
+    asset = ctx.asset
+    found = verify(
+        ctx.store("target"),
+        prefix_of(asset.target),
+        ctx.directory.ledger(asset.name),
+        ctx.scratch,
+        asset.verify,
+        bytes.fromhex(str(ctx.job.options["seed"])),
+        asset.sample,
+        asset.rename != "none",
+        ctx.threads,
+        ctx.stopped,
+        ctx.meter,
+    )
+    mishaps = [asdict(mishap) for mishap in found.mishaps]
+    return {"verification": asdict(found.record()), "mishaps": mishaps, "mishaps_total": found.mishaps_total}
+
+
+def _probe(ctx: _Context) -> Facts:
+    cut = load_cut(ctx.directory.cut)
+    if cut is None:
+        raise RunError("the source is not cut off", resource=str(ctx.directory.path))
+    return {"probed": list(probe(cut))}
+
+
+def _clean(ctx: _Context, role: str) -> Facts:
+    asset = ctx.asset
+    ours, prefix, made = None, "", True
+    if role == "target":
+        source_prefix, prefix = prefix_of(asset.source), prefix_of(asset.target)
+        inventory = ctx.directory.inventory(asset.name)
+        ledger = ctx.directory.ledger(asset.name)
+        ours = Ours(ledger, lambda: inventory_rows(inventory), source_prefix, prefix, asset.rename)
+        made = bool(ctx.job.options["made"])
+    container = ctx.container(role)
+    provider, store = ctx.provider(role), ctx.store(role)
+    done: Cleanup = clean_container(
+        provider, store, container, prefix, ours, made, ctx.scratch, ctx.threads, ctx.stopped, ctx.meter
+    )
+    facts = asdict(done)
+    return {**facts, "container": store.resource}
+
+
+_TASKS: Mapping[str, Callable[[_Context], Facts]] = {
+    "inventory": _inventory,
+    "evacuate": _evacuate,
+    "last look": _last_look,
+    "rebuild": _rebuild,
+    "verify": _verify,
+    "probe": _probe,
+    "clean target": lambda ctx: _clean(ctx, "target"),
+    "clean vault": lambda ctx: _clean(ctx, "vault"),
+}
+
+
+def run_task(job: Job, directory: RunDirectory, meter: Meter, stopped: Callable[[], bool]) -> tuple[Facts, Tally]:
+    """Carry out a job.
+
+    Returns:
+        Its facts, and what trying again cost.
+
+    Raises:
+        ExitdrillError: Whatever ended it.
+    """
+    context = _Context(job, directory, meter, stopped)
+    try:
+        facts = _TASKS[job.task](context)
+    finally:
+        context.close()
+    return facts, context.retry.tally

@@ -1,0 +1,134 @@
+"""What is done of a part that is not finished: one small SQLite file a part and leg.
+
+Rows are committed in groups, after the place they were written to has been flushed; so what stands here is
+proven, and a worker that is killed and started again goes on behind it. The file is deleted once its part
+is in the ledger.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import fields
+from datetime import datetime
+from pathlib import Path
+from threading import Lock
+
+from exitdrill.clock import format_utc, parse_utc
+from exitdrill.errors import NoSpaceError, RunError
+from exitdrill.transfer.rows import LedgerRow
+
+__all__ = ["PartWork", "RowMemory"]
+
+_FIELDS = [f.name for f in fields(LedgerRow)]
+_TIMEOUT_SECONDS = 30
+
+
+class PartWork:
+    """The work file of one part on one leg. Usable from several threads.
+
+    Args:
+        path: Where it is, or will be.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """See the class."""
+        self._path = path
+        self._lock = Lock()
+        with self._guard():
+            self._db = sqlite3.connect(path, timeout=_TIMEOUT_SECONDS, check_same_thread=False, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.execute(f"CREATE TABLE IF NOT EXISTS rows (n INTEGER PRIMARY KEY, {', '.join(_FIELDS)})")
+            self._db.execute("CREATE TABLE IF NOT EXISTS uploads (n INTEGER PRIMARY KEY, state TEXT NOT NULL)")
+
+    def _guard(self) -> "_Guard":
+        return _Guard(self._path)
+
+    def commit(self, rows: Iterable[tuple[int, LedgerRow]]) -> None:
+        """Keep these rows, durably, all or none. Raises NoSpaceError."""
+        values = [(n, *(_cell(getattr(row, name)) for name in _FIELDS)) for n, row in rows]
+        marks = ", ".join("?" * (len(_FIELDS) + 1))
+        with self._lock, self._guard():
+            self._db.execute("BEGIN")
+            try:
+                self._db.executemany(f"INSERT OR REPLACE INTO rows VALUES ({marks})", values)  # noqa: S608 - marks only
+                self._db.executemany("DELETE FROM uploads WHERE n = ?", [(value[0],) for value in values])
+                self._db.execute("COMMIT")
+            except sqlite3.Error:
+                self._db.execute("ROLLBACK")
+                raise
+
+    def done(self) -> set[int]:
+        """The numbers of the rows kept. One part's worth at most."""
+        with self._lock, self._guard():
+            return {n for (n,) in self._db.execute("SELECT n FROM rows")}
+
+    def rows(self) -> Iterator[LedgerRow]:
+        """The rows kept, in their order."""
+        with self._guard(), closing(self._db.execute(f"SELECT {', '.join(_FIELDS)} FROM rows ORDER BY n")) as cursor:  # noqa: S608 - our own names
+            for values in cursor:
+                cells = dict(zip(_FIELDS, values, strict=True))
+                if cells["modified"] is not None:
+                    cells["modified"] = parse_utc(cells["modified"])
+                yield LedgerRow(**cells)
+
+    def load_upload(self, n: int) -> dict[str, str]:
+        """The state of row ``n``'s upload in parts; empty if there is none."""
+        with self._lock, self._guard():
+            found = self._db.execute("SELECT state FROM uploads WHERE n = ?", (n,)).fetchone()
+        return {} if found is None else dict(json.loads(found[0]))
+
+    def save_upload(self, n: int, state: dict[str, str]) -> None:
+        """Keep the state of row ``n``'s upload in parts; an empty one forgets."""
+        with self._lock, self._guard():
+            if state:
+                self._db.execute("INSERT OR REPLACE INTO uploads VALUES (?, ?)", (n, json.dumps(state)))
+            else:
+                self._db.execute("DELETE FROM uploads WHERE n = ?", (n,))
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+    def remove(self) -> None:
+        """Close and delete: the part is in the ledger."""
+        self.close()
+        for suffix in ("", "-wal", "-shm"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+
+
+class RowMemory:
+    """One row's `exitdrill.connector.objects.UploadMemory` in a part's work file."""
+
+    def __init__(self, work: PartWork, n: int) -> None:
+        """See the class."""
+        self._work, self._n = work, n
+
+    def load(self) -> dict[str, str]:
+        """As the interface."""
+        return self._work.load_upload(self._n)
+
+    def save(self, state: dict[str, str]) -> None:
+        """As the interface."""
+        self._work.save_upload(self._n, state)
+
+
+class _Guard:
+    """Turns SQLite's errors into exitdrill's."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, exc: BaseException | None, tb: object) -> None:
+        if isinstance(exc, sqlite3.Error):
+            if "full" in str(exc) or "disk I/O" in str(exc):
+                raise NoSpaceError("the disk is full", resource=str(self._path), hint="make room, then resume") from exc
+            raise RunError(f"work state cannot be used: {exc}", resource=str(self._path)) from exc
+
+
+def _cell(value: object) -> object:
+    return format_utc(value) if isinstance(value, datetime) else value
