@@ -60,7 +60,7 @@ def fit(envelope: Envelope, size: int, tags_max: int) -> tuple[Envelope, tuple[L
     for name in Envelope.HEADERS:
         value = getattr(envelope, name)
         if value is not None and not _is_header_text(value):
-            losses.append(Loss(name, value, "not printable ASCII without blanks at its ends"))
+            losses.append(Loss(name, value, "an HTTP header holds printable ASCII, without blanks at its ends"))
             texts[name] = None
     kind = _kind(envelope, size, losses)
     fitted = replace(
@@ -88,7 +88,7 @@ def headers_of(envelope: Envelope) -> dict[str, str]:
 
 def _is_header_text(value: str) -> bool:
     """HTTP trims blanks at the ends of a header's value (RFC 9110, section 5.5)."""
-    return value.isascii() and value.isprintable() and value == value.strip() and value != ""
+    return value.isascii() and value.isprintable() and value == value.strip()
 
 
 def _kind(envelope: Envelope, size: int, losses: list[Loss]) -> str:
@@ -101,13 +101,8 @@ def _kind(envelope: Envelope, size: int, losses: list[Loss]) -> str:
 def _user(items: Pairs, losses: list[Loss]) -> Iterator[tuple[str, str]]:
     seen: set[str] = set()
     for name, value in items:
-        reason = ""
         if name.lower() in seen:
-            reason = "another name differs only in case"
-        elif value.isascii() and value.isprintable() and not _is_header_text(value):
-            reason = "empty, or with blanks at its ends"
-        if reason:
-            losses.append(Loss(f"user.{name}", value, reason))
+            losses.append(Loss(f"user.{name}", value, "another name differs only in case"))
             continue
         seen.add(name.lower())
         yield name, value
