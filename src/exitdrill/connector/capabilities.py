@@ -115,6 +115,8 @@ class EnvelopeRule:
     """Names must be C# identifiers (Azure): letters, digits, underscores."""
     user_ascii_only: bool = True
     """Metadata travels in HTTP headers: what is not printable ASCII, or ends in spaces, is not kept."""
+    user_empty: bool = True
+    """Names with an empty value are kept."""
     tags_max: int = 0
     """How many tags an object may have; 0 for none."""
     created: bool = False
@@ -162,6 +164,8 @@ class EnvelopeRule:
                 reason = "spaces at the ends, which an HTTP header does not carry"
             elif self.user_ascii_only and not _TOKEN.fullmatch(name):
                 reason = "the name cannot be part of an HTTP header's name"
+            elif not value and not self.user_empty:
+                reason = "a name without a value"
             elif kept in seen:
                 reason = "another name differs only in case"
             if reason:

@@ -1,0 +1,238 @@
+"""One bucket as an `ObjectStore`.
+
+Rules: one request a hook, where S3 allows; reads ask for the stored bytes and are pinned by If-Match; writes say
+their length and digests in headers; a large object goes in parts only where its whole-object digest is attested
+that way, or where one request cannot hold it.
+
+Source: S3 API reference, ListObjectsV2, GetObject, PutObject, HeadObject, DeleteObject, GetObjectTagging.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import unquote_plus
+
+from botocore import exceptions as sdk
+
+from exitdrill.connector.capabilities import Capabilities
+from exitdrill.connector.objects import ObjectStore, RawRead, WriteRequest
+from exitdrill.connector.retry import RetryPolicy
+from exitdrill.errors import ChangedError, ConnectorError, TransientError
+from exitdrill.model.digests import DigestKind, Digests
+from exitdrill.model.objects import Envelope, ObjectEntry
+from exitdrill_s3.body import UNSIGNED_PAYLOAD, BodyReader
+from exitdrill_s3.client import S3Api
+from exitdrill_s3.errors import code_of, translate
+from exitdrill_s3.headers import (
+    checksum_parameters,
+    digests_of,
+    entry_of,
+    envelope_parameters,
+    md5_of,
+    unquoted,
+)
+from exitdrill_s3.settings import MEBIBYTE, S3Settings
+from exitdrill_s3.upload import OpenUploads, UploadPlan, part_size_for, upload
+
+__all__ = ["S3Store"]
+
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_MANGLED = "\ufffd"
+
+
+class S3Store(ObjectStore):
+    """A bucket.
+
+    Args:
+        api: The place's client.
+        bucket: Its name.
+        resource: How messages name it.
+        capabilities: What it can do.
+        settings: The place's.
+        retry: How to try again.
+        uploads: Where unfinished uploads are noted.
+    """
+
+    def __init__(
+        self,
+        api: S3Api,
+        bucket: str,
+        resource: str,
+        capabilities: Capabilities,
+        settings: S3Settings,
+        retry: RetryPolicy,
+        uploads: OpenUploads,
+    ) -> None:
+        """See the class."""
+        super().__init__(resource, capabilities, retry)
+        self._api, self._bucket, self._settings, self._uploads = api, bucket, settings, uploads
+
+    @property
+    def _md5(self) -> bool:
+        return DigestKind.MD5 in self.capabilities.attests
+
+    def _list(
+        self, prefix: str, start_after: str | None, token: str | None
+    ) -> tuple[Sequence[ObjectEntry], str | None]:
+        """One page. The token is ``c`` and the service's own, or ``k`` and a key to begin after."""
+        after = start_after if token is None else token[1:] if token.startswith("k") else None
+        answer = self._api.call(
+            "list_objects_v2",
+            self.resource,
+            Bucket=self._bucket,
+            EncodingType="url",
+            Prefix=prefix or None,
+            StartAfter=after,
+            ContinuationToken=token[1:] if token is not None and token.startswith("c") else None,
+        )
+        encoded = answer.get("EncodingType") == "url"
+        page = [self._listed(item, encoded=encoded) for item in answer.get("Contents", [])]
+        if not answer.get("IsTruncated"):
+            return page, None
+        following = answer.get("NextContinuationToken")
+        if following is not None and _MANGLED not in following:
+            return page, f"c{following}"
+        if not page:
+            msg = "the listing says there is more, but does not go on"
+            raise ConnectorError(msg, resource=self.resource)
+        # Some servers make the token of the last key, and XML cannot carry it when it holds control characters.
+        return page, f"k{page[-1].key}"
+
+    def _listed(self, item: Mapping[str, Any], *, encoded: bool) -> ObjectEntry:
+        try:
+            # Amazon writes a space as "+" and a plus sign as "%2B".
+            key = unquote_plus(item["Key"], errors="strict") if encoded else item["Key"]
+        except UnicodeDecodeError as exc:
+            msg = f"the listing has a key that is not UTF-8: {item['Key']}"
+            raise ConnectorError(msg, resource=self.resource) from exc
+        etag = unquoted(item.get("ETag"))
+        attested = self._md5 and DigestKind.MD5 in self.capabilities.listing_digests
+        return ObjectEntry(
+            key=key,
+            size=int(item["Size"]),
+            etag=etag,
+            modified=_utc(item.get("LastModified")),
+            digests=Digests(md5=md5_of(etag)) if attested else Digests.NONE,
+        )
+
+    def _read(self, key: str, etag: str | None, version: str | None, offset: int, length: int | None) -> RawRead:
+        wanted = None
+        if length is not None:
+            wanted = f"bytes={offset}-{offset + length - 1}"
+        elif offset:
+            wanted = f"bytes={offset}-"
+        try:
+            answer = self._api.call(
+                "get_object",
+                self.describe(key),
+                **self._names(key, version),
+                Range=wanted,
+                IfMatch=None if etag is None else f'"{etag}"',
+            )
+        except ConnectorError as error:
+            if not isinstance(error.__cause__, sdk.ClientError) or code_of(error.__cause__) != "InvalidRange":
+                raise
+            return self._nothing(key, etag, version, offset)
+        start, count, size = self._extent(key, answer)
+        entry = self._entry(key, version, answer, size=size, whole=count == size)
+        return RawRead(entry, start, count, self._chunks(key, answer["Body"]), answer["Body"].close)
+
+    def _nothing(self, key: str, etag: str | None, version: str | None, offset: int) -> RawRead:
+        """A range that begins at or after the end, as of every empty object."""
+        entry = self._stat(key, version)
+        if etag is not None and entry.etag != etag:
+            msg = f"is version {entry.etag}, not {etag}"
+            raise ChangedError(msg, resource=self.describe(key))
+        return RawRead(entry, offset, 0, iter(()))
+
+    def _extent(self, key: str, answer: Mapping[str, Any]) -> tuple[int, int, int]:
+        """Where the answer's bytes begin, how many they are, and how large the object is."""
+        count = int(answer["ContentLength"])
+        if "ContentRange" not in answer:
+            return 0, count, count
+        found = _CONTENT_RANGE.fullmatch(answer["ContentRange"])
+        if found is None or int(found[2]) - int(found[1]) + 1 != count:
+            msg = f"the answer's range {answer['ContentRange']!r} is not of its {count} bytes"
+            raise TransientError(msg, resource=self.describe(key))
+        return int(found[1]), count, int(found[3])
+
+    def _chunks(self, key: str, body: Any) -> Iterator[bytes]:
+        try:
+            while chunk := body.read(MEBIBYTE):
+                yield chunk
+        except (sdk.BotoCoreError, OSError) as exc:
+            raise translate(exc, "get_object", self.describe(key)) from exc
+
+    def _write(self, request: WriteRequest, envelope: Envelope) -> ObjectEntry:
+        capabilities, size = self.capabilities, request.body.size
+        parameters = envelope_parameters(envelope, self._settings.storage_classes)
+        in_parts = size > self._settings.multipart_threshold and bool(capabilities.multipart_attests)
+        if not in_parts and size <= capabilities.max_single_put_bytes:
+            return self._put(request, parameters)
+        plan = UploadPlan(
+            bucket=self._bucket,
+            resource=self.describe(request.key),
+            parameters=parameters,
+            part_bytes=part_size_for(size, self._settings.part_size),
+            attested=DigestKind.CRC64NVME in capabilities.multipart_attests,
+        )
+        upload(self._api, request, plan, self.retry, self._uploads)
+        # The completion's answer leaves out size and, at some servers, digests: ask once, pays for an object in parts.
+        return self.retry.call(lambda: self._head(request.key, None, made=True))
+
+    def _put(self, request: WriteRequest, parameters: Mapping[str, Any]) -> ObjectEntry:
+        checksums = checksum_parameters(request.digests)
+        sha256 = request.digests.sha256
+        payload = UNSIGNED_PAYLOAD if self._api.encrypted else None if sha256 is None else sha256.hex()
+        answer = self._api.call(
+            "put_object",
+            self.describe(request.key),
+            body=BodyReader(request.body, 0, request.body.size, payload),
+            **self._names(request.key, None),
+            **parameters,
+            **checksums,
+            IfNoneMatch="*" if request.only_if_absent else None,
+        )
+        return ObjectEntry(
+            key=request.key,
+            size=request.body.size,
+            etag=unquoted(answer.get("ETag")),
+            version=_made_version(answer),
+            digests=digests_of(answer, md5=self._md5),
+        )
+
+    def _stat(self, key: str, version: str | None) -> ObjectEntry:
+        return self._head(key, version)
+
+    def _head(self, key: str, version: str | None, *, made: bool = False) -> ObjectEntry:
+        answer = self._api.call("head_object", self.describe(key), **self._names(key, version), ChecksumMode="ENABLED")
+        told = _made_version(answer) if made else version
+        return self._entry(key, told, answer, size=int(answer["ContentLength"]))
+
+    def _delete(self, key: str, version: str | None) -> None:
+        self._api.call("delete_object", self.describe(key), **self._names(key, version))
+
+    def _entry(
+        self, key: str, version: str | None, answer: Mapping[str, Any], *, size: int, whole: bool = True
+    ) -> ObjectEntry:
+        answer = {**answer, "LastModified": _utc(answer.get("LastModified"))}
+        tags = self._tags(key, version) if answer.get("TagCount") and self.capabilities.envelope.tags_max else {}
+        return entry_of(key, answer, size=size, version=version, tags=tags, md5=self._md5, whole=whole)
+
+    def _tags(self, key: str, version: str | None) -> dict[str, str]:
+        answer = self._api.call("get_object_tagging", self.describe(key), **self._names(key, version))
+        return {tag["Key"]: tag["Value"] for tag in answer.get("TagSet", [])}
+
+    def _names(self, key: str, version: str | None) -> dict[str, Any]:
+        return {"Bucket": self._bucket, "Key": key, "VersionId": version}
+
+
+def _made_version(answer: Mapping[str, Any]) -> str | None:
+    """The version a write made, in a bucket that keeps versions."""
+    version = answer.get("VersionId")
+    return None if version in {None, "null"} else str(version)
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return None if moment is None else moment.astimezone(UTC)
