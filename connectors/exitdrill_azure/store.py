@@ -178,8 +178,6 @@ class AzureObjectStore(ObjectStore):
         entry = self._stat(key, version)
         if etag is not None and entry.etag != etag:
             raise ChangedError(f"is version {entry.etag}, not {etag}", resource=self.describe(key))
-        if offset > entry.size:
-            raise ValueError(f"offset {offset} is outside an object of {entry.size} bytes")
         return RawRead(entry, offset, 0, iter(()))
 
     def _write(self, request: WriteRequest, envelope: Envelope) -> ObjectEntry:

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
-from exitdrill_azure import AzureConnector, AzureSettings
 
 from exitdrill.connector.provider import Provider
 from exitdrill.connector.retry import RetryPolicy
 from exitdrill.emulator import Running
 from exitdrill.testing.conformance import MIB, DeniedSuite, FaultSuite, ObjectStoreSuite, Suite, fresh_container
 from exitdrill.testing.faults import FaultProxy
+from exitdrill_azure import AzureConnector, AzureSettings
 
 _WRONG_KEY = "bm90IHRoZSBhY2NvdW50J3Mga2V5"
 
