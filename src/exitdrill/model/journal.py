@@ -2,9 +2,11 @@
 
 from typing import Protocol
 
+from pydantic import JsonValue
+
 __all__ = ["Json", "Recorder"]
 
-Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
+Json = JsonValue
 
 
 class Recorder(Protocol):

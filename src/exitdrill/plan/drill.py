@@ -11,10 +11,11 @@ from datetime import timedelta
 from enum import StrEnum
 
 import rfc8785
+from pydantic import JsonValue
 
 __all__ = ["Asset", "DrillPlan", "Level", "Mode", "Objectives", "Phase", "Place", "Playbook", "Route", "Step"]
 
-Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
+Json = JsonValue
 
 
 class Mode(StrEnum):

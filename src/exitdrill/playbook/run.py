@@ -10,7 +10,8 @@ from pathlib import Path
 from threading import Event
 from typing import IO, Protocol
 
-from exitdrill import __version__, plan as plans
+from exitdrill import __version__
+from exitdrill import plan as plans
 from exitdrill.assets.interface import AssetContext, asset_kind
 from exitdrill.clock import Clock, DrillClock, SystemClock, format_utc, parse_utc
 from exitdrill.emulator import Running
@@ -146,9 +147,7 @@ def _run_id(now: datetime) -> str:
     return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
-def declare(
-    plan: DrillPlan, runs: Path, options: RunOptions | None = None, clock: Clock | None = None
-) -> Run:
+def declare(plan: DrillPlan, runs: Path, options: RunOptions | None = None, clock: Clock | None = None) -> Run:
     """Declare a drill: from here its clock runs.
 
     Args:
@@ -213,9 +212,7 @@ def reopen(path: Path, options: RunOptions | None = None, clock: Clock | None = 
     if last is None:
         raise RunError("the journal is empty: the drill was never declared", resource=str(path))
     t0 = parse_utc(facts.t0_utc)
-    drill_clock, downtime = DrillClock.resumed(
-        clock, t0, parse_utc(str(last["utc"])), int(str(last["elapsed_ns"]))
-    )
+    drill_clock, downtime = DrillClock.resumed(clock, t0, parse_utc(str(last["utc"])), int(str(last["elapsed_ns"])))
     state = State(directory.state)
     session = int(str(state.get("run", "sessions") or 1)) + 1
     state.put("run", "sessions", session)

@@ -1,0 +1,1 @@
+"""The actions that come with exitdrill, found by entry point like anybody else's."""

@@ -1,0 +1,218 @@
+"""The actions that work on the drill as a whole."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import ClassVar
+
+from exitdrill.assets.interface import asset_kind
+from exitdrill.clock import Stopwatch, format_utc
+from exitdrill.connector.provider import Endpoint, Provider
+from exitdrill.errors import ExitdrillError, RunError, StoppedError
+from exitdrill.model import codec
+from exitdrill.model.journal import Json
+from exitdrill.model.record import Check, RunStatus
+from exitdrill.plan.secrets import references
+from exitdrill.playbook.action import Action, StepContext
+from exitdrill.playbook.actions.legs import must_be_ready
+from exitdrill.playbook.recording import ROLES, run_record
+from exitdrill.playbook.run import Run
+from exitdrill.transfer.client import run_job
+from exitdrill.transfer.cut import load_cut, make_cut, scrubbed
+from exitdrill.transfer.job import Job
+from exitdrill.transfer.layout import write_atomic
+
+__all__ = ["Declare", "Preflight", "Seal", "Sever", "Teardown"]
+
+_CLOCK_TOLERANCE_SECONDS = 60.0
+
+
+class Declare(Action):
+    """``drill.declare``: say in the journal what is at stake. The clock runs already."""
+
+    def run(self, ctx: StepContext) -> None:
+        """As `Action.run`."""
+        plan = ctx.run.plan
+        route = {role: getattr(plan.route, role) for role in ROLES}
+        ctx.run.journal.record("scope", assets=[asset.name for asset in plan.assets], route=dict(route))
+
+
+class Preflight(Action):
+    """``preflight.check``: credentials, clocks, room, names and capabilities, each by trying."""
+
+    def run(self, ctx: StepContext) -> None:
+        """As `Action.run`."""
+        run = ctx.run
+        run.state.forget_checks()
+        checks = []
+        for check in _checks(ctx):
+            run.state.check(check)
+            run.journal.record("checked", name=check.name, resource=check.resource, ready=check.ready)
+            checks.append(check)
+        must_be_ready(checks)
+
+
+def _checks(ctx: StepContext) -> Iterator[Check]:
+    reached = True
+    for role in ROLES:
+        check = _place(ctx.run, role)
+        reached = reached and check.ready
+        yield check
+    if not reached:
+        return
+    yield from _clocks(ctx.run)
+    yield _apart(ctx.run)
+    for asset in ctx.run.plan.assets:
+        yield from asset_kind(asset.kind).preflight(ctx.of_asset(asset))
+
+
+def _place(run: Run, role: str) -> Check:
+    name = run.places.place(role).name
+    try:
+        with run.places.open(role) as provider:
+            facts, found = _reach(run, provider)
+    except ExitdrillError as error:
+        return Check(
+            "credentials", f"{name} ({role})", ready=False, found=str(error), action=error.hint or "put it right"
+        )
+    run.state.put("places", role, facts)
+    return Check("credentials", f"{name} ({role})", ready=True, found=found)
+
+
+def _reach(run: Run, provider: Provider) -> tuple[dict[str, Json], str]:
+    clock = run.clock.clock
+    watch = Stopwatch(clock)
+    theirs = provider.server_time()
+    half = watch.elapsed_seconds / 2
+    offset = None if theirs is None else _offset(theirs, clock.utc_now(), half)
+    endpoints: list[Json] = [f"{e.host}:{e.port}" if e.port else e.host for e in provider.endpoints()]
+    facts: dict[str, Json] = {
+        "environment": provider.environment.value,
+        "clock_offset_seconds": offset,
+        "endpoints": endpoints,
+    }
+    return facts, f"{provider.environment.value}, answers in {2 * half:.2f} s"
+
+
+def _offset(theirs: datetime, ours: datetime, half_seconds: float) -> float:
+    """Their clock minus ours; a ``Date`` header has whole seconds, so half a second is added."""
+    return round((theirs - ours).total_seconds() + half_seconds + 0.5, 1)
+
+
+def _clocks(run: Run) -> Iterator[Check]:
+    for role in ROLES:
+        facts = run.state.get("places", role)
+        offset = facts.get("clock_offset_seconds") if isinstance(facts, dict) else None
+        if not isinstance(offset, float):
+            continue
+        ready = abs(offset) <= _CLOCK_TOLERANCE_SECONDS
+        action = "" if ready else "set this machine's clock (NTP); signed requests fail at 15 minutes"
+        yield Check("clock", run.places.place(role).name, ready, f"{offset:+.1f} s against ours", action)
+
+
+def _apart(run: Run) -> Check:
+    """Whether the cut can leave vault and target reachable."""
+    found: dict[str, set[tuple[str, int | None]]] = {}
+    for role in ROLES:
+        with run.places.open(role) as provider:
+            found[role] = {(e.host, e.port) for e in provider.endpoints() if e.why == "data"}
+    shared = found["source"] & (found["vault"] | found["target"])
+    text = ", ".join(sorted(f"{host}:{port or '*'}" for host, port in shared))
+    return Check(
+        "cut",
+        "source",
+        ready=not shared,
+        found=f"shares {text} with vault or target" if shared else "can be cut off from vault and target",
+        action="the places of a drill must be apart" if shared else "",
+    )
+
+
+class Sever(Action):
+    """``source.sever``: from here on the source does not exist, and a probe shows it."""
+
+    def run(self, ctx: StepContext) -> None:
+        """As `Action.run`."""
+        run = ctx.run
+        if load_cut(run.directory.cut) is None:
+            self._cut(run)
+        run.state.put("cut", "probed", _probe(run))
+
+    def _cut(self, run: Run) -> None:
+        places = run.places
+        with places.open("source") as source:
+            source.server_time()  # it answers: that it does not afterwards is the cut's doing
+            endpoints = source.endpoints()
+        kept: list[Endpoint] = []
+        for role in ("vault", "target"):
+            with places.open(role) as other:
+                kept += other.endpoints()
+        now, elapsed = run.clock.clock.utc_now(), run.clock.elapsed_ns
+        removed = _to_remove(run)
+        run.journal.record(
+            "severing", endpoints=[f"{e.host}:{e.port or '*'}" for e in endpoints], variables=list(removed)
+        )
+        make_cut(run.directory.cut, endpoints, removed, kept, format_utc(now), elapsed)
+        run.journal.record("severed", utc_cut=format_utc(now))
+
+
+def _to_remove(run: Run) -> tuple[str, ...]:
+    """Names of variables with the source's credentials that no other place of the drill needs."""
+    plan, places = run.plan, run.places
+    needed = references(plan.vault.settings) | references(plan.target.settings)
+    others = {places.connector(role).name for role in ("vault", "target")}
+    patterns = set(references(plan.source.settings)) - needed
+    if places.connector("source").name not in others:
+        patterns |= set(places.connector("source").credential_environment)
+    _, removed = scrubbed(run.environ(), patterns)
+    return tuple(name for name in removed if name not in needed)
+
+
+def _probe(run: Run) -> list[Json]:
+    """What a severed worker could not reach. Raises SeveredError if it could."""
+    result = run_job(Job("probe", str(run.directory.path)))
+    run.journal.record("cut probed", refused=list(result.facts["probed"]))
+    return list(result.facts["probed"])
+
+
+class Seal(Action):
+    """``run.seal``: prove the cut once more, and write down what was measured."""
+
+    def run(self, ctx: StepContext) -> None:
+        """As `Action.run`."""
+        run = ctx.run
+        if load_cut(run.directory.cut) is not None:
+            run.state.put("cut", "probed again", _probe(run))
+        data = codec.dump(run_record(run, RunStatus.RUNNING))
+        write_atomic(run.directory.record, data)
+
+
+class Teardown(Action):
+    """``run.teardown``: remove what this run made, and list what is left."""
+
+    always: ClassVar[bool] = True
+
+    def run(self, ctx: StepContext) -> None:
+        """As `Action.run`."""
+        run = ctx.run
+        if run.plan.keep:
+            run.journal.record("kept", reason="the drill says keep: true")
+            run.state.put("run", "teardown", {"kept": True, "complete": False})
+            return
+        deleted, containers, left = 0, list[Json](), list[Json]()
+        for asset in run.plan.assets:
+            run.journal.record("tearing down", asset=asset.name)
+            try:
+                done = asset_kind(asset.kind).teardown(ctx.of_asset(asset))
+            except StoppedError:
+                raise
+            except ExitdrillError as error:
+                left.append(f"{asset.name}: {error}")
+                continue
+            deleted += done.objects
+            containers += done.containers
+            left += done.left
+        facts: dict[str, Json] = {"deleted": deleted, "containers": containers, "left": left, "complete": not left}
+        run.journal.record("torn down", **facts)
+        run.state.put("run", "teardown", facts)
+        if left:
+            text = "; ".join(str(item) for item in left[:5])
+            raise RunError(f"{len(left)} things are left behind: {text}", hint=f"exitdrill teardown {run.id}")

@@ -1,0 +1,88 @@
+"""The actions that work on each asset."""
+
+from typing import ClassVar
+
+from exitdrill.assets.interface import AssetContext, AssetKind, asset_kind
+from exitdrill.errors import NotReadyError, RunError
+from exitdrill.model.record import Check
+from exitdrill.playbook.action import Action, StepContext
+
+__all__ = ["Evacuate", "Inventory", "LastLook", "Rebuild", "Verify"]
+
+
+def _of(ctx: StepContext) -> tuple[AssetKind, AssetContext]:
+    if ctx.asset is None:  # pragma: no cover - the executor gives one to per_asset actions
+        raise RunError("this action works on assets", resource=ctx.step.id)
+    return asset_kind(ctx.asset.kind), ctx.of_asset(ctx.asset)
+
+
+def must_be_ready(checks: list[Check]) -> None:
+    """Raise NotReadyError naming everything that is not ready."""
+    missing = [check for check in checks if not check.ready]
+    if missing:
+        text = "\n".join(
+            f"  {c.name} {c.resource}: {c.found}" + (f" -> {c.action}" if c.action else "") for c in missing
+        )
+        raise NotReadyError(f"{len(missing)} of {len(checks)} checks say no:\n{text}\n")
+
+
+class Inventory(Action):
+    """``assets.inventory``: write down what there is, and check that it can be held."""
+
+    per_asset: ClassVar[bool] = True
+
+    def run(self, ctx: StepContext) -> None:
+        """As `Action.run`."""
+        kind, context = _of(ctx)
+        checks = kind.inventory(context)
+        for check in checks:
+            ctx.run.state.check(check)
+            ctx.run.journal.record("checked", name=check.name, resource=check.resource, ready=check.ready)
+        must_be_ready(checks)
+
+
+class Evacuate(Action):
+    """``assets.evacuate``: source → vault."""
+
+    per_asset: ClassVar[bool] = True
+
+    def run(self, ctx: StepContext) -> None:
+        """As `Action.run`."""
+        kind, context = _of(ctx)
+        kind.evacuate(context)
+
+
+class LastLook(Action):
+    """``source.last_look``: what changed at the source and did not reach the vault."""
+
+    per_asset: ClassVar[bool] = True
+
+    def run(self, ctx: StepContext) -> None:
+        """As `Action.run`."""
+        kind, context = _of(ctx)
+        kind.last_look(context)
+
+
+class Rebuild(Action):
+    """``assets.rebuild``: vault → target."""
+
+    per_asset: ClassVar[bool] = True
+
+    def run(self, ctx: StepContext) -> None:
+        """As `Action.run`."""
+        kind, context = _of(ctx)
+        kind.rebuild(context)
+
+
+class Verify(Action):
+    """``assets.verify``: prove what is at the target. The asset's recovery ends here, if everything is there."""
+
+    per_asset: ClassVar[bool] = True
+
+    def run(self, ctx: StepContext) -> None:
+        """As `Action.run`."""
+        kind, context = _of(ctx)
+        proven = kind.verify(context)
+        elapsed = ctx.run.clock.elapsed_ns
+        context.facts.put("recovered_elapsed_ns", elapsed if proven else None)
+        ctx.run.journal.record("asset verified", asset=context.asset.name, proven=proven)

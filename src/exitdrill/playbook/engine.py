@@ -1,0 +1,264 @@
+"""Carrying a playbook out, and judging what came of it.
+
+Rules. Steps run in the playbook's order; a step that was done is not done again after a crash. Each step is
+in the journal before it begins. A critical step that fails ends the drill: the steps after it are not
+attempted, except those that always run (teardown, and the record). A person's answer is waited for in a lap
+of its own. `finish` writes the record and the verdict whatever happened.
+"""
+
+from collections.abc import Iterator
+from threading import Timer
+
+from exitdrill.assess import assess
+from exitdrill.clock import Lap
+from exitdrill.errors import ExitdrillError, NoSpaceError, NotReadyError, RunError, StepFailedError, StoppedError
+from exitdrill.model import codec
+from exitdrill.model.record import RunStatus, StepRecord, StepStatus
+from exitdrill.model.verdict import Verdict
+from exitdrill.plan.drill import Asset, Phase, Step
+from exitdrill.playbook.action import MANUAL, Action, StepContext, action, side_by_side
+from exitdrill.playbook.conductor import Answer, Conductor, Question
+from exitdrill.playbook.emulators import ready_emulators
+from exitdrill.playbook.recording import run_record
+from exitdrill.playbook.run import Run
+from exitdrill.transfer.client import Watch, watch
+from exitdrill.transfer.job import Job
+from exitdrill.transfer.layout import write_atomic
+
+__all__ = ["execute", "finish"]
+
+
+def execute(run: Run, conductor: Conductor, *, before: str | None = None) -> None:
+    """Carry out every phase that is not done yet.
+
+    Args:
+        run: The run, open.
+        conductor: Runs the tasks and asks the people.
+        before: Stop in front of this phase; None for all.
+
+    Raises:
+        StoppedError: Somebody stopped it. It can be resumed.
+        NotReadyError: Preflight says no.
+        StepFailedError: A critical step failed; teardown was carried out.
+        ExitdrillError: What else ended it.
+    """
+
+    def refused(job: Job, address: str) -> None:
+        run.state.refused(address, job.task)
+
+    who = Watch(run.options.progress.tick, run.stop.is_set, refused, run.environ)
+    with watch(run.directory, who):
+        try:
+            ready_emulators(run)
+            for phase in run.plan.playbook.phases:
+                if phase.name == before:
+                    return
+                _phase(run, conductor, phase)
+        except StoppedError as error:
+            run.error = error
+            raise
+        except ExitdrillError as error:
+            run.error = error
+            run.journal.record("failed", error=str(error))
+            _last_steps(run, conductor)
+            raise
+
+
+def _phase(run: Run, conductor: Conductor, phase: Phase) -> None:
+    if all(_done(run, step) for step in phase.steps):
+        return
+    run.options.progress.phase(phase.name)
+    run.journal.record("phase begins", phase=phase.name)
+    stop = run.clock.lap(f"phase {phase.name}")
+    try:
+        for step in phase.steps:
+            if not _done(run, step):
+                _step(run, conductor, phase, step)
+    finally:
+        run.state.lap(stop())
+    run.journal.record("phase ends", phase=phase.name)
+
+
+def _done(run: Run, step: Step) -> bool:
+    return run.state.done(step.id)
+
+
+def _last_steps(run: Run, conductor: Conductor) -> None:
+    """The steps that always run, after a failure. What fails here is noted and does not hide the cause."""
+    for phase in run.plan.playbook.phases:
+        for step in phase.steps:
+            if step.uses == MANUAL or _done(run, step) or not action(step.uses).always:
+                continue
+            try:
+                _attempts(run, conductor, phase, step, None)
+            except ExitdrillError as error:
+                run.journal.record("failed", step=step.id, error=str(error))
+                run.options.progress.note(f"{step.id}: {error}")
+
+
+def _step(run: Run, conductor: Conductor, phase: Phase, step: Step) -> None:
+    answer = _ask(run, conductor, step) if step.approval or step.uses == MANUAL else None
+    try:
+        _attempts(run, conductor, phase, step, answer)
+    except StoppedError:
+        raise
+    except ExitdrillError as error:
+        if not step.critical:
+            run.options.progress.note(f"{step.id} failed, and is not critical: {error}")
+            return
+        if isinstance(error, NotReadyError | NoSpaceError):
+            raise
+        raise StepFailedError(f"step {step.id!r} failed: {error}", resource=run.id, hint=error.hint) from error
+
+
+def _ask(run: Run, conductor: Conductor, step: Step) -> Answer:
+    kind = MANUAL if step.uses == MANUAL else "approval"
+    question = Question(step.id, kind, step.why, step.by_hand)
+    kept = run.state.get("approvals", step.id)
+    if isinstance(kept, str):
+        return Answer(kept)
+    run.journal.record("person asked", step=step.id, kind=kind)
+    stop = run.clock.lap(f"waiting for {kind} of {step.id}")
+    try:
+        before = run.options.approvals.get(step.id)
+        answer = Answer(before, "given beforehand") if before else conductor.ask(question)
+    finally:
+        lap = stop()
+        run.state.lap(Lap(lap.name, lap.started_utc, lap.start_elapsed_ns, lap.duration_ns, lap.duration_ns))
+    run.journal.record("person answered", step=step.id, kind=kind, name=answer.name, note=answer.note)
+    run.state.put("approvals", step.id, answer.name)
+    return answer
+
+
+def _attempts(run: Run, conductor: Conductor, phase: Phase, step: Step, answer: Answer | None) -> None:
+    """A step with its retries, its time limit and its lap."""
+    by = None if answer is None else answer.name
+    for attempt in range(1, step.retries + 2):
+        run.journal.record("step begins", step=step.id, uses=step.uses, attempt=attempt)
+        stop = run.clock.lap(f"step {step.id}")
+        status, error = StepStatus.DONE, ""
+        try:
+            _limited(run, conductor, phase, step)
+        except ExitdrillError as exc:
+            status = StepStatus.STOPPED if isinstance(exc, StoppedError) else StepStatus.FAILED
+            error = str(exc)
+            if not exc.transient or attempt > step.retries:
+                raise
+            run.options.progress.note(f"{step.id}: trying again: {exc}")
+        finally:
+            run.state.lap(stop(attempts=attempt))
+            run.state.step(StepRecord(step.id, phase.name, status, None, attempt, error, by))
+            run.journal.record("step ends", step=step.id, status=status.value, error=error)
+        if status is StepStatus.DONE:
+            return
+
+
+def _limited(run: Run, conductor: Conductor, phase: Phase, step: Step) -> None:
+    if step.uses == MANUAL:
+        return
+    late = False
+
+    def expire() -> None:
+        nonlocal late
+        late = True
+        run.stop.set()
+
+    timer = Timer(step.timeout.total_seconds(), expire)
+    timer.daemon = True
+    timer.start()
+    try:
+        _act(run, conductor, phase, step, action(step.uses))
+    except StoppedError as error:
+        if not late:
+            raise
+        run.stop.clear()
+        raise RunError(f"took longer than its limit of {step.timeout}", resource=step.id) from error
+    finally:
+        timer.cancel()
+
+
+def _act(run: Run, conductor: Conductor, phase: Phase, step: Step, chosen: Action) -> None:
+    if run.stop.is_set() and not chosen.always:
+        raise StoppedError("stopped", resource=run.id, hint=f"go on with: exitdrill resume {run.id}")
+    if not chosen.per_asset:
+        chosen.run(StepContext(run, step, conductor))
+        return
+    _Assets(run, conductor, phase, step, chosen).run()
+
+
+class _Assets:
+    """One action on every asset: side by side, in the order of ``depends_on``."""
+
+    def __init__(self, run: Run, conductor: Conductor, phase: Phase, step: Step, chosen: Action) -> None:
+        self._run, self._conductor, self._phase, self._step, self._action = run, conductor, phase, step, chosen
+        self._errors: dict[str, ExitdrillError] = {}
+
+    def run(self) -> None:
+        side_by_side(self._run.plan.assets, self._one)
+        stopped = [e for e in self._errors.values() if isinstance(e, StoppedError)]
+        if stopped:
+            raise stopped[0]
+        for asset in self._run.plan.assets:
+            if (error := self._errors.get(asset.name)) is not None and asset.critical:
+                raise error
+
+    def _one(self, asset: Asset) -> None:
+        if self._run.state.done(self._step.id, asset.name):
+            return
+        if any(name in self._errors for name in asset.depends_on):
+            self._keep(asset, StepStatus.NOT_ATTEMPTED, "what it depends on failed")
+            self._errors[asset.name] = RunError("not attempted: what it depends on failed", resource=asset.name)
+            return
+        self._run.journal.record("asset begins", step=self._step.id, asset=asset.name)
+        stop = self._run.clock.lap(f"{self._step.id} {asset.name}")
+        try:
+            self._action.run(StepContext(self._run, self._step, self._conductor, asset))
+        except ExitdrillError as error:
+            self._errors[asset.name] = error
+            status = StepStatus.STOPPED if isinstance(error, StoppedError) else StepStatus.FAILED
+            self._keep(asset, status, str(error))
+        else:
+            self._keep(asset, StepStatus.DONE, "")
+        finally:
+            self._run.state.lap(stop())
+
+    def _keep(self, asset: Asset, status: StepStatus, error: str) -> None:
+        self._run.state.step(StepRecord(self._step.id, self._phase.name, status, asset.name, 1, error))
+        self._run.state.put(f"asset:{asset.name}", "error", error)
+        self._run.journal.record("asset ends", step=self._step.id, asset=asset.name, status=status.value, error=error)
+
+
+def _status(run: Run) -> RunStatus:
+    if isinstance(run.error, StoppedError):
+        return RunStatus.STOPPED
+    if run.error is not None:
+        return RunStatus.FAILED
+    undone = [step for step in _critical(run) if not _done(run, step)]
+    return RunStatus.STOPPED if undone else RunStatus.COMPLETED
+
+
+def _critical(run: Run) -> Iterator[Step]:
+    return (step for step in run.plan.playbook.steps if step.critical)
+
+
+def finish(run: Run) -> Verdict:
+    """Write the record and the verdict, close the run, and return the verdict. Whatever happened before."""
+    try:
+        if isinstance(run.error, NoSpaceError):
+            run.directory.free_reserve()
+        record = run_record(run, _status(run))
+        verdict = assess(run.plan, record)
+        try:
+            _write(run, codec.dump(record), codec.dump(verdict))
+        except NoSpaceError:
+            run.directory.free_reserve()
+            _write(run, codec.dump(record), codec.dump(verdict))
+        run.journal.record("closed", status=record.status.value, judgement=verdict.judgement.value)
+    finally:
+        run.close()
+    return verdict
+
+
+def _write(run: Run, record: bytes, verdict: bytes) -> None:
+    write_atomic(run.directory.record, record)
+    write_atomic(run.directory.verdict, verdict)

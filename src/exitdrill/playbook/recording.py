@@ -1,0 +1,117 @@
+"""Putting together what a run measured, from its state and the footers of its parts."""
+
+from exitdrill import __version__
+from exitdrill.assets.interface import asset_kind
+from exitdrill.clock import parse_utc
+from exitdrill.errors import ExitdrillError
+from exitdrill.model.record import (
+    AssetRecord,
+    Attempt,
+    PlaceRecord,
+    RunRecord,
+    RunStatus,
+    SeveranceRecord,
+    TeardownRecord,
+)
+from exitdrill.plan.drill import Asset
+from exitdrill.playbook.run import Run
+from exitdrill.transfer.cut import load_cut
+
+__all__ = ["ROLES", "run_record"]
+
+ROLES = ("source", "vault", "target")
+
+
+def run_record(run: Run, status: RunStatus) -> RunRecord:
+    """What was measured so far. Reads the run's directory; never fails for what is missing there."""
+    assets = tuple(_asset(run, asset) for asset in run.plan.assets)
+    critical = [r.recovered_elapsed_ns for a, r in zip(run.plan.assets, assets, strict=True) if a.critical]
+    recovered = None if None in critical or not critical else max(n for n in critical if n is not None)
+    return RunRecord(
+        run_id=run.id,
+        drill=run.plan.name,
+        mode=run.plan.mode.value,
+        plan_digest=run.plan.digest,
+        tool_version=__version__,
+        status=status,
+        t0_utc=run.clock.t0_utc,
+        ended_utc=run.clock.clock.utc_now(),
+        ended_elapsed_ns=run.clock.elapsed_ns,
+        recovered_elapsed_ns=recovered,
+        places=tuple(_place(run, role) for role in ROLES),
+        checks=run.state.checks(),
+        steps=run.state.steps(),
+        laps=run.state.laps(),
+        assets=assets,
+        severance=_severance(run),
+        teardown=_teardown(run),
+        clock_steps_ns=_clock_steps(run),
+        sessions=run.session,
+        orchestrator=run.orchestrator,
+        error="" if run.error is None else str(run.error),
+    )
+
+
+def _asset(run: Run, asset: Asset) -> AssetRecord:
+    try:
+        return asset_kind(asset.kind).record(run.asset_context(asset, None))
+    except ExitdrillError as error:
+        return AssetRecord(asset.name, asset.kind, error=str(error))
+
+
+def _place(run: Run, role: str) -> PlaceRecord:
+    place = run.places.place(role)
+    facts = run.state.get("places", role)
+    known = facts if isinstance(facts, dict) else {}
+    offset, endpoints = known.get("clock_offset_seconds"), known.get("endpoints")
+    return PlaceRecord(
+        place.name,
+        role,
+        place.connector,
+        "emulator" if place.emulator else str(known.get("environment", "unknown")),
+        place.emulator,
+        place.jurisdiction,
+        tuple(str(e) for e in endpoints) if isinstance(endpoints, list) else (),
+        offset if isinstance(offset, float) else None,
+    )
+
+
+def _severance(run: Run) -> SeveranceRecord | None:
+    cut = load_cut(run.directory.cut)
+    if cut is None:
+        return None
+    probed, again = run.state.get("cut", "probed"), run.state.get("cut", "probed again")
+    attempts = tuple(Attempt(address, count, during) for address, during, count in run.state.refusals())
+    return SeveranceRecord(
+        parse_utc(cut.severed_utc),
+        cut.severed_elapsed_ns,
+        tuple(f"{host}:{port}" if port else host for host, port in cut.hosts),
+        cut.removed_variables,
+        tuple(str(p) for p in probed) if isinstance(probed, list) else (),
+        attempts,
+        holds=bool(cut.probes) and probed is not None and probed == again,
+    )
+
+
+def _teardown(run: Run) -> TeardownRecord | None:
+    facts = run.state.get("run", "teardown")
+    if not isinstance(facts, dict):
+        return None
+    containers, left = facts.get("containers"), facts.get("left")
+    return TeardownRecord(
+        bool(facts.get("kept")),
+        int(str(facts.get("deleted", 0))),
+        tuple(str(c) for c in containers) if isinstance(containers, list) else (),
+        tuple(str(item) for item in left) if isinstance(left, list) else (),
+        bool(facts.get("complete")),
+    )
+
+
+def _clock_steps(run: Run) -> tuple[int, ...]:
+    """Jumps of the wall clock of more than a second, this session's included."""
+    kept = run.state.get("run", "clock steps")
+    steps = [int(str(n)) for n in kept] if isinstance(kept, list) else []
+    if abs(run.clock.stepped_ns) > 1_000_000_000:  # noqa: PLR2004 - a second: less is ordinary slewing
+        steps.append(run.clock.stepped_ns)
+        run.state.put("run", "clock steps", list(steps))
+    return tuple(steps)
