@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from ssl import SSLCertVerificationError
 from xml.etree.ElementTree import ParseError
 from xml.etree.ElementTree import fromstring as parse_xml
 
@@ -139,7 +140,12 @@ def from_exception(exc: AzureError, action: str, resource: str) -> ConnectorErro
             resource=resource,
             hint="give key or sas, or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or run az login",
         )
-    return TransientError(f"could not {action}: {kind}, {_root_cause(exc)}", resource=resource)
+    root = _root_cause(exc)
+    what = f"could not {action}: {kind}, {type(root).__name__}"
+    if isinstance(root, SSLCertVerificationError):
+        hint = "name the certificates to trust in ca_bundle, or find out who answers there"
+        return ConnectorError(f"{what}: {root.verify_message}", resource=resource, hint=hint)
+    return TransientError(what, resource=resource)
 
 
 def redact(exc: BaseException) -> BaseException:
@@ -155,16 +161,17 @@ def redact_text(text: str) -> str:
 _SIGNATURE = re.compile(r"(\bsig=)[^&\s'\")]+", re.IGNORECASE)
 
 
-def _root_cause(exc: BaseException) -> str:
-    """The innermost exception's class: ``ConnectionRefusedError`` says more than three wrappers around it."""
+def _root_cause(exc: BaseException) -> BaseException:
+    """The innermost exception: ``ConnectionRefusedError`` says more than three wrappers around it."""
     seen: list[BaseException] = []
     todo: list[object] = [exc]
     while todo:
         found = todo.pop(0)
         if isinstance(found, BaseException) and not any(found is other for other in seen):
             seen.append(found)
-            todo += [found.__cause__, found.__context__, getattr(found, "reason", None), *found.args]
-    return type(seen[-1]).__name__
+            todo += [getattr(found, name, None) for name in ("inner_exception", "reason", "__cause__", "__context__")]
+            todo += found.args
+    return seen[-1]
 
 
 def _request_id(response: HttpResponse) -> str:
