@@ -263,7 +263,7 @@ def test_verification_that_did_not_look_at_everything_proves_nothing() -> None:
     """999 of 1,000 equal and none missing is a gap."""
     verdict = _judge(make_measured(verification=_checked(equal=999)))
     assert _judgement(verdict, "completeness") is Judgement.MISSED
-    assert _finding(verdict, "accounted for 999 of 1,000 objects").severity is Severity.CRITICAL
+    assert _finding(verdict, "accounted for 999 of 1,000 rebuilt objects").severity is Severity.CRITICAL
 
 
 def test_a_non_critical_asset_that_loses_everything_is_a_warning() -> None:

@@ -375,3 +375,16 @@ def test_an_unknown_format_is_a_usage_error_that_names_the_known_ones() -> None:
     record = make_record(plan, recovered_elapsed_ns=int(timedelta(days=2).total_seconds()) * _NS)
     with pytest.raises(UsageError, match="one of text, json, markdown"):
         render("pdf", plan, record, assess(plan, record))
+
+
+def test_phases_steps_and_assets_are_nested_in_the_timeline() -> None:
+    """Under the names the engine gives its laps."""
+    plan = make_plan()
+    names = ("phase rebuild", "step rebuild", "rebuild case-files", "waiting for approval of rebuild", "downtime")
+    laps = tuple(Lap(name, T0, n, _NS - n) for n, name in enumerate(names))
+    out = _rendered("text", plan, make_record(plan, laps=laps)).split("Timeline")[1]
+    lines = out.split("\n")
+    assert [line[2:30].rstrip() for line in lines[1:4]] == ["phase rebuild", "  step rebuild", "    rebuild case-files"]
+    spent = out.split("Where the time went")[1]
+    assert spent.split("\n")[3].split()[:3] == ["phase", "rebuild", "0:00:01.0"]
+    assert "0:00:01.0 in 1 lap" in out

@@ -17,7 +17,7 @@ Rules, in the order in which they are applied:
    be known), or minus the oldest lost change where that is longer. Not measured: missed where an RPO is set.
    The drill's RPA is the worst of its critical assets (of all, if none is critical).
 6. *Completeness.* ``listed = copied + declared exceptions`` on both legs, every listed object copied on both,
-   and verification has accounted for every one with none missing and none different. A declared exception
+   and verification has accounted for every one rebuilt with none missing and none different. A declared exception
    is a loss even where the counters say otherwise. Extra objects at the target are a warning.
 7. *Integrity.* Verification was carried out at the level asked for or a stronger one and re-read as much as that
    level takes; none different; none unattested from level ``attested`` up.

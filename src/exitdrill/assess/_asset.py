@@ -71,8 +71,8 @@ def _completeness(asset: Asset, measured: AssetRecord) -> Judged:
     if checked is None:
         text = "not verified at the target: nothing shows that it arrived"
         found.append(finding(gravity(asset), asset.name, text, "look at the verify step and run the drill again"))
-    elif (seen := checked.equal + checked.different + checked.missing + checked.unattested) < listed:
-        text = f"verification accounted for {seen:,} of {count(listed, 'object')}"
+    elif (seen := checked.equal + checked.different + checked.missing + checked.unattested) < rebuilt:
+        text = f"verification accounted for {seen:,} of {count(rebuilt, 'rebuilt object')}"
         found.append(finding(gravity(asset), asset.name, text, "look at the verify step and run the drill again"))
     lost = (checked.missing + checked.different) if checked else 0
     whole = not found and evacuated == rebuilt == listed and not lost and not losses(measured)

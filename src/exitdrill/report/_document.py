@@ -52,7 +52,7 @@ class Bar:
     waiting_ns: int = 0
     attempts: int = 1
     depth: int = 0
-    """0 for a phase or downtime, 1 for what happened within."""
+    """0 for a phase or downtime, 1 for a step or a wait, 2 for what a step did for one asset."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,13 @@ NS = 1_000_000_000
 _BARS = 60
 """A timeline longer than this shows its phases and its longest laps."""
 _DOWNTIME = "downtime"
+_PHASE = "phase "
 
 
 def timeline(plan: DrillPlan, record: RunRecord) -> tuple[Block, ...]:
     """Phases, and within them what happened, against the drill's clock."""
-    outer = {phase.name for phase in plan.playbook.phases} | {_DOWNTIME}
     bars = [
-        Bar(lap.name, lap.start_elapsed_ns, lap.duration_ns, lap.waiting_ns, lap.attempts, int(lap.name not in outer))
+        Bar(lap.name, lap.start_elapsed_ns, lap.duration_ns, lap.waiting_ns, lap.attempts, _depth(plan, lap.name))
         for lap in record.laps
     ]
     if not bars:
@@ -32,12 +32,20 @@ def timeline(plan: DrillPlan, record: RunRecord) -> tuple[Block, ...]:
     return tuple(blocks)
 
 
+def _depth(plan: DrillPlan, name: str) -> int:
+    """0 for a phase and downtime, 2 for what a step did for one asset, else 1."""
+    phases = {phase.name for phase in plan.playbook.phases}
+    if name == _DOWNTIME or name.removeprefix(_PHASE) in phases:
+        return 0
+    return 2 if any(name.startswith(f"{step.id} ") for step in plan.playbook.steps) else 1
+
+
 def spent(plan: DrillPlan, record: RunRecord) -> tuple[Block, ...]:
     """Each phase, then what is inside of them: transfer, waiting, downtime."""
     total = max(1, record.ended_elapsed_ns)
     rows = []
     for phase in plan.playbook.phases:
-        laps = [lap for lap in record.laps if lap.name == phase.name]
+        laps = [lap for lap in record.laps if lap.name.removeprefix(_PHASE) == phase.name]
         if laps:
             took, waited = sum(lap.duration_ns for lap in laps), sum(lap.waiting_ns for lap in laps)
             rows.append((f"phase {phase.name}", duration(took / NS), duration(waited / NS), f"{took / total:.0%}"))
