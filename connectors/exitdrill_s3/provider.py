@@ -68,14 +68,18 @@ class S3Provider(Provider):
     def _claim(self) -> Capabilities:
         """What Amazon S3 does; the most that any server of its protocol can do, for preflight to narrow."""
         checked = frozenset(DigestKind)
+        amazon = self.environment is Environment.CLOUD
         return Capabilities(
             # Amazon refuses keys whose ".." segments outnumber the others so far ("Naming Amazon S3 objects").
-            keys=KeyRule(max_bytes=1024, dot_segments=self.environment is Environment.PRIVATE),
+            keys=KeyRule(max_bytes=1024, dot_segments=not amazon),
             envelope=EnvelopeRule(user_max_bytes=2048, user_lower_case=True, tags_max=10),
             attests=frozenset({DigestKind.CRC64NVME, DigestKind.MD5}),
             refuses_wrong=checked,
             listing_digests=frozenset({DigestKind.MD5}),
             multipart_attests=frozenset({DigestKind.CRC64NVME}),
+            # Elsewhere a listing may be a walk through folders: "a/b" before "a-b", and no place to begin again.
+            sorted_listing=amazon,
+            start_after=amazon,
             conditional_writes=True,
         )
 

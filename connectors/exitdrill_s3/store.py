@@ -9,6 +9,7 @@ Source: S3 API reference, ListObjectsV2, GetObject, PutObject, HeadObject, Delet
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote_plus
@@ -17,8 +18,9 @@ from botocore import exceptions as sdk
 
 from exitdrill.connector.capabilities import Capabilities
 from exitdrill.connector.objects import ObjectStore, RawRead, WriteRequest
+from exitdrill.connector.provider import Environment
 from exitdrill.connector.retry import RetryPolicy
-from exitdrill.errors import ChangedError, ConnectorError, TransientError
+from exitdrill.errors import ChangedError, ConnectorError, PermissionDeniedError, TransientError
 from exitdrill.model.digests import DigestKind, Digests
 from exitdrill.model.objects import Envelope, ObjectEntry
 from exitdrill_s3.body import UNSIGNED_PAYLOAD, BodyReader
@@ -67,6 +69,7 @@ class S3Store(ObjectStore):
         """See the class."""
         super().__init__(resource, capabilities, retry)
         self._api, self._bucket, self._settings, self._uploads = api, bucket, settings, uploads
+        self._seen = False
 
     @property
     def _md5(self) -> bool:
@@ -165,6 +168,7 @@ class S3Store(ObjectStore):
             raise translate(exc, "get_object", self.describe(key)) from exc
 
     def _write(self, request: WriteRequest, envelope: Envelope) -> ObjectEntry:
+        self._see_bucket()
         capabilities, size = self.capabilities, request.body.size
         parameters = envelope_parameters(envelope, self._settings.storage_classes)
         in_parts = size > self._settings.multipart_threshold and bool(capabilities.multipart_attests)
@@ -180,6 +184,14 @@ class S3Store(ObjectStore):
         upload(self._api, request, plan, self.retry, self._uploads)
         # The completion's answer leaves out size and, at some servers, digests: ask once, pays for an object in parts.
         return self.retry.call(lambda: self._head(request.key, None, made=True))
+
+    def _see_bucket(self) -> None:
+        """Before the first write: SeaweedFS makes a bucket that is missing out of a write to it."""
+        if self._seen or self._settings.environment is Environment.CLOUD:
+            return
+        with suppress(PermissionDeniedError):  # it is there, and keys that may only write are enough
+            self._api.call("head_bucket", self.resource, Bucket=self._bucket)
+        self._seen = True
 
     def _put(self, request: WriteRequest, parameters: Mapping[str, Any]) -> ObjectEntry:
         checksums = checksum_parameters(request.digests)
