@@ -7,7 +7,7 @@ from datetime import timedelta
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.cells import cell_len
@@ -163,7 +163,7 @@ def test_hostile_text_is_harmless_in_every_format(hostile: str) -> None:
     assert json.loads(document)["record"]["assets"][0]["exceptions"][0]["key"] == hostile
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(min_size=1))
 def test_any_text_is_harmless_in_every_format(hostile: str) -> None:
     """Whatever a key is."""
@@ -177,7 +177,7 @@ def test_any_text_is_harmless_in_every_format(hostile: str) -> None:
 _MARKUP = st.text(st.sampled_from("<>&|`*_[]()!#~$@:/\\.-+= 1a\n\x1b\u202e"), min_size=1, max_size=30)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(_MARKUP)
 def test_no_mix_of_markup_gets_through_markdown(hostile: str) -> None:
     """Dense in the characters that mean something."""
