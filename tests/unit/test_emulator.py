@@ -163,7 +163,7 @@ def test_no_orphan_when_the_program_is_killed(name: str, tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
-@pytest.mark.parametrize("name", ["azurite", "moto"])
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.usefixtures("azurite_installed")
 def test_no_orphan_when_the_supervisor_is_killed(name: str, tmp_path: Path) -> None:
     """SIGKILL to the supervisor ends the server too, and the program sees that it is not alive."""
