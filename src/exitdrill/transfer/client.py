@@ -162,7 +162,7 @@ class _Follower:
         now = (message["objects"], message["size_bytes"], message["errors"])
         self._still_seconds = self._still_seconds + _BEAT_SECONDS if now == self._last else 0.0
         self._last = now
-        self._who.tick(Tick(self._job.task, self._job.asset, *now))
+        self._who.tick(Tick(self._job.task, self._job.asset, *now, parts=self._job.parts))
         if self._still_seconds > _STALL_SECONDS:
             raise TransientError(
                 f"{self._job.task} made no progress for {_STALL_SECONDS:.0f} seconds", resource=self._job.asset

@@ -42,6 +42,8 @@ class Tick:
     objects: int
     size_bytes: int
     errors: int
+    parts: tuple[int, ...] = ()
+    """The job's parts, which tell workers of one leg apart."""
 
 
 @dataclass(frozen=True, slots=True)
