@@ -304,7 +304,8 @@ class LocalStore(ObjectStore):
                 unlink(sidecar.data, folder)
                 raise
             for data in old:
-                unlink(data, folder)
+                if data != sidecar.data:
+                    unlink(data, folder)
 
     def _link(self, temporary: str, tmp: int, final: str, folder: int, key: str) -> None:
         """Rename, unless the object is there: a sidecar without its bytes is not, and gives way."""
