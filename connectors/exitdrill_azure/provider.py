@@ -85,7 +85,7 @@ class AzureProvider(Provider):
         """Whether there is a blob, a snapshot, an earlier version or an uncommitted block."""
         try:
             return self._page(container, "snapshots,uncommittedblobs,versions")
-        except (TransientError, NotFoundError, AuthenticationError):
+        except (TransientError, NotFoundError, AuthenticationError, PermissionDeniedError):
             raise
         except ConnectorError:  # versions are unknown to some accounts and servers
             return self._page(container, "snapshots,uncommittedblobs")

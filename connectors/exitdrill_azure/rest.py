@@ -13,6 +13,7 @@ import base64
 import binascii
 import http.client
 import logging
+import os
 from collections.abc import Iterable, Mapping
 from email.utils import format_datetime
 from importlib.metadata import version
@@ -28,6 +29,7 @@ from azure.core.pipeline.transport import RequestsTransport
 from azure.core.rest import HttpRequest, HttpResponse
 from azure.storage.blob import BlobServiceClient
 from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies
 
 from exitdrill.clock import SystemClock
 from exitdrill.errors import AuthenticationError
@@ -67,10 +69,10 @@ class RestClient:
             "Accept": "*/*",
         }
         transport = RequestsTransport(
-            session=_session(settings.pool_connections),
+            session=_session(self.location.url, settings.pool_connections),
             connection_timeout=settings.connection_timeout_seconds,
             read_timeout=settings.read_timeout_seconds,
-            connection_verify=settings.ca_bundle or True,
+            connection_verify=settings.ca_bundle or os.environ.get("REQUESTS_CA_BUNDLE") or True,
             connection_data_block_size=CHUNK_BYTES,
         )
         self._credential: TokenCredential | None = None
@@ -205,16 +207,14 @@ class _ExactSession(requests.Session):
         return prepared
 
 
-def _session(connections: int) -> requests.Session:
+def _session(url: str, connections: int) -> requests.Session:
+    """A session for one host: its proxy is looked up once, where the library would at every request."""
     session = _ExactSession()
-    session.auth = _no_authentication  # or a .netrc entry would overwrite the Authorization header
+    session.proxies.update(get_environ_proxies(url))
+    session.trust_env = False  # else a .netrc entry would overwrite the Authorization header
     for scheme in ("http://", "https://"):
         session.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=connections, max_retries=0))
     return session
-
-
-def _no_authentication(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
 
 
 class _RedactSignatures(logging.Filter):

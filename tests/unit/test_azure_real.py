@@ -190,6 +190,19 @@ class TestListing:
         assert facts.envelope is not None
         assert facts.envelope.tags == ()
 
+    def test_tags_forbidden_to_one_request(
+        self, proxied: tuple[AzureProvider, FaultProxy], sdk: BlobServiceClient, container: str
+    ) -> None:
+        """Where only reading one blob's tags is forbidden, its other facts are told and the capability narrows."""
+        sdk.get_blob_client(container, "b").upload_blob(b"x", tags={"a": "b"}, metadata={"m": "1"})
+        provider, proxy = proxied
+        proxy.program(Fault(FaultKind.STATUS, path=".*comp=tags.*", count=None, status=403))
+        store = provider.objects(container)
+        facts = store.stat("b")
+        assert facts.envelope is not None
+        assert (facts.envelope.user, facts.envelope.tags) == ((("m", "1"),), ())
+        assert store.capabilities.envelope.tags_max == 0
+
     def test_a_missing_container_is_named(self, provider: AzureProvider) -> None:
         """Listing, reading and writing say which container of which account is not there."""
         store = provider.objects("no-such-container")
@@ -316,6 +329,32 @@ class TestWriting:
         with pytest.raises(NotFoundError):
             store.stat("half")
 
+    def test_a_blob_left_behind_is_said(
+        self, proxied: tuple[AzureProvider, FaultProxy], container: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """If taking back fails too, the first error comes out and the log names what is left."""
+        provider, proxy = proxied
+        proxy.program(Fault(FaultKind.STATUS, method="DELETE", count=None, status=403))
+        body = PatternBody(5 * MIB)
+        with pytest.raises(DigestError):
+            provider.objects(container).write(
+                WriteRequest("half", body, Envelope(kind="AppendBlob"), digests_of(b"other"))
+            )
+        assert "an unfinished blob is left behind" in caplog.text
+
+    def test_a_conditional_append_that_broke(self, proxied: tuple[AzureProvider, FaultProxy], container: str) -> None:
+        """A try that broke half-way does not stand in the way of the next one."""
+        provider, proxy = proxied
+        proxy.program(Fault(FaultKind.CLOSE, method="PUT", path=".*comp=appendblock.*"))
+        body = PatternBody(5 * MIB)
+        store = provider.objects(container)
+        request = WriteRequest("log", body, Envelope(kind="AppendBlob"), body.digests(), only_if_absent=True)
+        store.write(request)
+        assert digests_of(store.read("log").read_all()) == body.digests()
+        with pytest.raises(ConflictError):
+            store.write(WriteRequest("log", BytesBody(b"x"), Envelope(kind="AppendBlob"), only_if_absent=True))
+        assert store.stat("log").size == body.size
+
     def test_an_upload_goes_on_where_it_broke(
         self, proxied: tuple[AzureProvider, FaultProxy], store: AzureObjectStore, container: str
     ) -> None:
@@ -399,13 +438,24 @@ class TestWriting:
         envelope = Envelope(
             content_disposition='attachment; filename="caf\u00e9"',
             user=(("Name", "1"), ("name", "2")),
-            tags=(("bad", "a&b"), ("good", "a b/c")),
+            tags=(("bad", "a&b"), ("good", "a b/c"), ("l" * 129, "x")),
         )
         receipt = store.write(WriteRequest("e", BytesBody(b"x"), envelope))
-        assert sorted(loss.field for loss in receipt.losses) == ["content_disposition", "tags.bad", "user.name"]
+        assert sorted(loss.field for loss in receipt.losses) == [
+            "content_disposition",
+            "tags.bad",
+            "tags." + "l" * 129,
+            "user.name",
+        ]
         back = store.stat("e").envelope
         assert back is not None
         assert (back.user, back.tags) == ((("Name", "1"),), (("good", "a b/c"),))
+
+    def test_eleven_tags(self, store: AzureObjectStore) -> None:
+        """More tags than a blob can have are all declared lost, and the blob is written."""
+        tags = pairs({f"t{number}": "v" for number in range(11)})
+        receipt = store.write(WriteRequest("many", BytesBody(b"x"), Envelope(tags=tags)))
+        assert [loss.field for loss in receipt.losses] == [f"tags.{name}" for name, _ in tags]
 
     def test_a_lease_is_respected(self, sdk: BlobServiceClient, store: AzureObjectStore, container: str) -> None:
         """A blob somebody holds a lease on is not overwritten."""
