@@ -171,6 +171,7 @@ def test_no_orphan_when_the_supervisor_is_killed(name: str, tmp_path: Path) -> N
         running._process.kill()
         assert _gone(running.pid)
         assert not running.alive
+    assert not any(Path(path).exists() for path in running._leftovers)
 
 
 @pytest.mark.usefixtures("azurite_installed")

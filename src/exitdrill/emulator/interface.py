@@ -86,6 +86,7 @@ class Running:
         self.persistent = persistent
         self._process = process
         self._stop_seconds = launch.grace_seconds + _STOP_SLACK_SECONDS
+        self._leftovers = launch.leftovers
 
     def __enter__(self) -> Self:
         """Itself."""
@@ -107,6 +108,8 @@ class Running:
     def stop(self) -> None:
         """Stop the server and return when it is gone; nothing if it is already."""
         _stop_supervisor(self._process, self.pid, self._stop_seconds)
+        for path in self._leftovers:  # the supervisor removes them too, unless it was killed
+            Path(path).unlink(missing_ok=True)
 
 
 class Emulator(ABC):
