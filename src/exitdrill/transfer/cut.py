@@ -83,10 +83,14 @@ def make_cut(
         severed_utc: Now.
         severed_elapsed_ns: Now, in drill time.
     """
+    keep = tuple(keep)
     needed = {(address, e.port) for e in keep for address in _addresses(e)}
+    shared = {e.host for e in keep}
     hosts: set[tuple[str, int | None]] = set()
     probes: set[tuple[str, int]] = set()
     for endpoint in endpoints:
+        if endpoint.why != "data" and endpoint.host in shared:
+            continue  # one metadata address, 169.254.169.254, serves every provider's machines
         hosts.add((endpoint.host.rstrip(".").lower(), endpoint.port))
         addresses = _addresses(endpoint)
         hosts |= {(a, endpoint.port) for a in addresses if (a, endpoint.port) not in needed}
