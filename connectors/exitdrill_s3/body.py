@@ -77,7 +77,10 @@ class BodyReader:
         if want <= 0:
             return b""
         if self._chunks is None:
-            self._chunks = self._body.open(self._offset + self._position, self._length - self._position)
+            begin = self._offset + self._position
+            left = self._length - self._position
+            # Asked for all that is left, a body that streams from elsewhere need not open a range of it.
+            self._chunks = self._body.open(begin, None if begin + left == self._body.size else left)
         out: list[memoryview] = []
         while want > 0:
             if not self._rest:

@@ -63,6 +63,7 @@ class S3Provider(Provider):
             self._settings,
             self.retry,
             self._uploads,
+            proven=capabilities is not None,
         )
 
     def _claim(self) -> Capabilities:

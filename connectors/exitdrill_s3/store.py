@@ -7,9 +7,10 @@ that way, or where one request cannot hold it.
 Source: S3 API reference, ListObjectsV2, GetObject, PutObject, HeadObject, DeleteObject, GetObjectTagging.
 """
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote_plus
@@ -17,7 +18,7 @@ from urllib.parse import unquote_plus
 from botocore import exceptions as sdk
 
 from exitdrill.connector.capabilities import Capabilities
-from exitdrill.connector.objects import ObjectStore, RawRead, WriteRequest
+from exitdrill.connector.objects import BytesBody, ObjectStore, RawRead, WriteRequest
 from exitdrill.connector.provider import Environment
 from exitdrill.connector.retry import RetryPolicy
 from exitdrill.errors import ChangedError, ConnectorError, PermissionDeniedError, TransientError
@@ -54,6 +55,7 @@ class S3Store(ObjectStore):
         settings: The place's.
         retry: How to try again.
         uploads: Where unfinished uploads are noted.
+        proven: Whether the capabilities were probed, and are not only claimed.
     """
 
     def __init__(
@@ -65,11 +67,13 @@ class S3Store(ObjectStore):
         settings: S3Settings,
         retry: RetryPolicy,
         uploads: OpenUploads,
+        *,
+        proven: bool,
     ) -> None:
         """See the class."""
         super().__init__(resource, capabilities, retry)
         self._api, self._bucket, self._settings, self._uploads = api, bucket, settings, uploads
-        self._seen = False
+        self._seen, self._proven = False, proven
 
     @property
     def _md5(self) -> bool:
@@ -110,7 +114,8 @@ class S3Store(ObjectStore):
             msg = f"the listing has a key that is not UTF-8: {item['Key']}"
             raise ConnectorError(msg, resource=self.resource) from exc
         etag = unquoted(item.get("ETag"))
-        attested = self._md5 and DigestKind.MD5 in self.capabilities.listing_digests
+        # A listing does not say which objects are encrypted with a key of KMS, whose ETags look like MD5s.
+        attested = self._proven and self._md5 and DigestKind.MD5 in self.capabilities.listing_digests
         return ObjectEntry(
             key=key,
             size=int(item["Size"]),
@@ -171,7 +176,10 @@ class S3Store(ObjectStore):
         self._see_bucket()
         capabilities, size = self.capabilities, request.body.size
         parameters = envelope_parameters(envelope, self._settings.storage_classes)
-        in_parts = size > self._settings.multipart_threshold and bool(capabilities.multipart_attests)
+        # Without a digest of the whole, small parts let the server check what one request could not.
+        settings = self._settings
+        threshold = settings.multipart_threshold if request.digests.kinds else settings.part_size
+        in_parts = size > threshold and bool(capabilities.multipart_attests)
         if not in_parts and size <= capabilities.max_single_put_bytes:
             return self._put(request, parameters)
         plan = UploadPlan(
@@ -195,12 +203,10 @@ class S3Store(ObjectStore):
 
     def _put(self, request: WriteRequest, parameters: Mapping[str, Any]) -> ObjectEntry:
         checksums = checksum_parameters(request.digests)
-        sha256 = request.digests.sha256
-        payload = UNSIGNED_PAYLOAD if self._api.encrypted else None if sha256 is None else sha256.hex()
         answer = self._api.call(
             "put_object",
             self.describe(request.key),
-            body=BodyReader(request.body, 0, request.body.size, payload),
+            body=self._payload(request),
             **self._names(request.key, None),
             **parameters,
             **checksums,
@@ -213,6 +219,22 @@ class S3Store(ObjectStore):
             version=_made_version(answer),
             digests=digests_of(answer, md5=self._md5),
         )
+
+    def _payload(self, request: WriteRequest) -> BodyReader:
+        """The body with what is to be signed of it: over TLS nothing, in the clear its hash.
+
+        A small body of unknown hash is read into memory, because the SDK would read it twice.
+        """
+        body, sha256 = request.body, request.digests.sha256
+        if self._api.encrypted:
+            return BodyReader(body, 0, body.size, UNSIGNED_PAYLOAD)
+        if sha256 is not None:
+            return BodyReader(body, 0, body.size, sha256.hex())
+        if body.size > self._settings.part_size:
+            return BodyReader(body, 0, body.size)
+        with closing(BodyReader(body, 0, body.size)) as reader:
+            data = reader.read()
+        return BodyReader(BytesBody(data), 0, body.size, hashlib.sha256(data).hexdigest())
 
     def _stat(self, key: str, version: str | None) -> ObjectEntry:
         return self._head(key, version)

@@ -202,6 +202,15 @@ class TestListing:
             put_many(store, written, 8)
             assert [entry.key for entry in store.list("page/")] == written
 
+    def test_a_listing_attests_only_what_was_probed(self, seaweedfs: Running) -> None:
+        """Whether ETags are MD5s a listing cannot say of each object: unprobed, it claims nothing."""
+        with _open(seaweedfs) as provider, fresh_container(provider) as bucket:
+            claimed = provider.objects(bucket)
+            put(claimed, "k", b"x")
+            assert [entry.digests for entry in claimed.list()] == [Digests.NONE]
+            probed = provider.objects(bucket, claimed.capabilities)
+            assert [entry.digests for entry in probed.list()] == [digests_of(b"x").only({DigestKind.MD5})]
+
 
 class TestTiers:
     def test_an_archived_object_says_so(self, moto: Running) -> None:
@@ -367,11 +376,20 @@ class TestWire:
         assert ("expect" in headers) == (size >= MEBIBYTE)
 
     def test_the_hash_is_found_out_where_nobody_knows_it(self, wire: _Wire) -> None:
-        """On plain HTTP a body of unknown hash is read and signed; nothing goes unsigned in the clear."""
+        """On plain HTTP a body of unknown hash is read once and signed; nothing goes unsigned in the clear."""
+        opened: list[tuple[int, int | None]] = []
+
+        class Counted(BytesBody):
+            def open(self, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+                opened.append((offset, length))
+                return super().open(offset, length)
+
         with _on(wire) as provider:
-            provider.objects("bucket").write(WriteRequest("k", BytesBody(b"abc")))
+            provider.objects("bucket").write(WriteRequest("k", Counted(b"abc")))
         want = digests_of(b"abc").sha256
         assert want is not None
+        assert opened == [(0, None)]
+        assert "x-amz-checksum-crc64nvme" not in wire.seen[-1][2], "preflight must see what a server does untold"
         assert wire.seen[-1][2]["x-amz-content-sha256"] == ("UNSIGNED-PAYLOAD" if wire.ca else want.hex())
 
     @pytest.mark.parametrize(
