@@ -12,7 +12,17 @@ from exitdrill.connector.capabilities import Capabilities
 from exitdrill.connector.provider import Connector, Endpoint, Environment, Provider, Settings, Space
 from exitdrill.connector.retry import RetryPolicy
 from exitdrill.errors import ConflictError, UsageError
-from exitdrill_local.files import CREATE, directory, fsync_path, guarded, sweep, temporary_name, unlink, write_all
+from exitdrill_local.files import (
+    CREATE,
+    directory,
+    fsync_path,
+    guarded,
+    sweep,
+    sync_file_system,
+    temporary_name,
+    unlink,
+    write_all,
+)
 from exitdrill_local.layout import CONTAINER_FILE, FORMAT, README, TMP, hashed, is_shard
 from exitdrill_local.store import LocalStore
 
@@ -80,6 +90,9 @@ class LocalProvider(Provider):
                 (folder / TMP).mkdir(mode=0o700, exist_ok=True)
                 with directory(TMP, opened) as tmp:
                     sweep(tmp)
+                if not made:
+                    # A process that was killed may have written what it never flushed; nobody else knows which.
+                    sync_file_system(opened)
             fsync_path(folder)
             fsync_path(self.path.resolve())
         return made

@@ -5,6 +5,7 @@ link, so nothing in the vault can lead out of it. `Durability` collects what was
 in one go, because an fsync an object costs more than the object.
 """
 
+import ctypes
 import errno
 import os
 import secrets
@@ -33,6 +34,7 @@ __all__ = [
     "guarded",
     "made_directory",
     "sweep",
+    "sync_file_system",
     "temporary_name",
     "unlink",
     "write_all",
@@ -123,6 +125,14 @@ def fsync_path(path: Path) -> None:
     """Make a directory's names durable. Raises OSError."""
     with directory(path) as fd:
         os.fsync(fd)
+
+
+def sync_file_system(fd: int) -> None:
+    """Make everything on the file system of that descriptor durable (Linux, ``syncfs``). Raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.syncfs(fd) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 _HOST = "".join(c if c.isalnum() else "_" for c in socket.gethostname())[:64]

@@ -11,9 +11,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from exitdrill.connector.objects import BytesBody, WriteRequest
 from exitdrill.connector.provider import Environment
@@ -27,8 +31,9 @@ from exitdrill.errors import (
     ReadOnlyError,
     UsageError,
 )
-from exitdrill.model.objects import Envelope
+from exitdrill.model.objects import Envelope, ObjectEntry, pairs
 from exitdrill.testing.conformance import digests_of, put
+from exitdrill.testing.keys import keys
 from exitdrill.testing.memory import MemorySettings
 from exitdrill_local import LocalConnector, LocalProvider, LocalSettings, LocalStore
 from exitdrill_local.layout import Sidecar
@@ -208,6 +213,52 @@ def test_flush_makes_files_then_directories_durable(
     assert [path.parent for path in synced] == [root.resolve()]
 
 
+def test_a_flush_waits_for_the_one_under_way(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever flushes while another thread does returns only when his files are durable, too."""
+    put(store, KEY, b"x")
+    begun, go_on, done = Event(), Event(), list[str]()
+    real = os.fsync
+
+    def slow(fd: int) -> None:
+        begun.set()
+        assert go_on.wait(20)
+        real(fd)
+
+    def flush() -> None:
+        store.flush()
+        done.append("flushed")
+
+    monkeypatch.setattr(os, "fsync", slow)
+    threads = [Thread(target=flush), Thread(target=flush)]
+    threads[0].start()
+    assert begun.wait(20)
+    threads[1].start()
+    threads[1].join(0.2)
+    assert done == []
+    go_on.set()
+    for thread in threads:
+        thread.join(20)
+    assert done == ["flushed", "flushed"]
+
+
+def test_many_writes_flush_unasked(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is remembered for a flush is bounded, however long nobody asks for one."""
+    monkeypatch.setattr(store._durability, "LIMIT", 10)
+    for number in range(23):
+        put(store, f"key-{number}", b"x")
+        assert len(store._durability._files) < 10
+
+
+def test_what_a_killed_process_wrote_becomes_durable(provider: LocalProvider, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever comes after a process that never flushed syncs the file system once, before relying on what is there."""
+    synced: list[int] = []
+    monkeypatch.setattr("exitdrill_local.connector.sync_file_system", synced.append)
+    assert provider.ensure_container("new")
+    assert synced == []
+    assert not provider.ensure_container("new")
+    assert len(synced) == 1
+
+
 def test_a_failed_flush_is_never_forgotten(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A kernel reports a lost write once; the vault goes on reporting it."""
     put(store, KEY, b"x")
@@ -361,9 +412,28 @@ def test_removing_a_container_takes_left_overs_along(provider: LocalProvider, st
     assert not root.exists()
 
 
-def test_sidecars_are_stable() -> None:
-    """One line of sorted JSON that reads back as it was; other JSON is a ValueError."""
+@given(
+    key=keys(),
+    size=st.integers(0, 2**60),
+    user=st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3),
+    created=st.none() | st.datetimes(timezones=st.just(UTC)),
+)
+def test_sidecars_round_trip(key: str, size: int, user: dict[str, str], created: datetime | None) -> None:
+    """One line of sorted JSON that reads back as it was."""
+    envelope = Envelope(content_type="a/b", user=pairs(user), tier="Hot", kind="PageBlob", created=created)
+    entry = ObjectEntry(key, size, "e" * 32, None, datetime(2031, 1, 2, tzinfo=UTC), digests_of(b"x"), envelope)
+    sidecar = Sidecar(entry, f"{'0' * 64}.{'e' * 32}")
+    raw = sidecar.to_bytes()
+    assert raw.count(b"\n") == 1
+    assert Sidecar.from_bytes(raw) == sidecar
+
+
+def test_other_json_is_no_sidecar() -> None:
+    """Each is a ValueError that says what is wrong."""
     with pytest.raises(ValueError, match="format 1"):
         Sidecar.from_bytes(b"[]\n")
     with pytest.raises(ValueError, match="field missing"):
         Sidecar.from_bytes(b'{"format":1}\n')
+    good = Sidecar(ObjectEntry("k", 1, "e", None, datetime(2031, 1, 2, tzinfo=UTC)), f"{'0' * 64}.{'e' * 32}")
+    with pytest.raises(ValueError, match="no name of a data file"):
+        Sidecar.from_bytes(good.to_bytes().replace(b"0000.eeee", b"/../x"))
