@@ -1,0 +1,211 @@
+"""What a drill file and a playbook file look like: their fields, types and JSON Schemas.
+
+Rules: fields not named here are refused, except in a place, where the rest belongs to its connector. Nothing
+is converted: text is text, and a number is no duration. What one field says about another (a place in the
+route, a cycle) is checked in `exitdrill.plan.checks`.
+"""
+
+from datetime import timedelta
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StrictBool, StrictInt, WithJsonSchema
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import PydanticCustomError
+
+from exitdrill.errors import DefinitionError
+from exitdrill.plan.drill import Level, Mode
+from exitdrill.plan.durations import EXPECTED, PATTERN, parse_duration
+
+__all__ = [
+    "NAME_PATTERN",
+    "VERSION",
+    "AssetFile",
+    "DrillFile",
+    "LocationFile",
+    "PhaseFile",
+    "PlaceFile",
+    "PlaybookFile",
+    "StepFile",
+    "json_schema",
+]
+
+VERSION = 1
+"""Of the files, as ``exitdrill:`` says it."""
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
+"""Names become names of files and folders of a run."""
+
+
+def _duration(value: object) -> timedelta:
+    if not isinstance(value, str):
+        raise PydanticCustomError("duration", "no duration", {"expected": EXPECTED})
+    try:
+        return parse_duration(value)
+    except DefinitionError as error:
+        raise PydanticCustomError("duration", "no duration", {"expected": error.expected}) from error
+
+
+def _list_of_one(value: object) -> object:
+    return [value] if isinstance(value, dict) else value
+
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+Text = Annotated[str, Field(pattern=r"\S")]
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_duration),
+    WithJsonSchema({"type": "string", "pattern": PATTERN, "examples": ["24h", "90m", "1h30m", "7d", "PT4H"]}),
+]
+
+
+class _Part(BaseModel):
+    """A map of a definition file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ObjectivesFile(_Part):
+    """``objectives:`` of a drill or an asset."""
+
+    rto: Duration | None = Field(None, description="How long recovery may take, from the declaration.")
+    rpo: Duration | None = Field(None, description="How much may be lost, as time before the source is cut off.")
+
+
+class SeedFile(_Part):
+    """What an emulator's container is filled with; fields left out have `exitdrill.emulator.seed`'s defaults."""
+
+    container: Text = Field(description="The container to fill.")
+    objects: Annotated[StrictInt, Field(ge=0, le=100_000_000)] = Field(500, description="How many objects.")
+    bytes_max: Annotated[StrictInt, Field(ge=0, le=5 * 1024**4)] = Field(
+        4_000_000, description="The largest, in bytes."
+    )
+    random: StrictInt = Field(1, description="Another number gives other objects.")
+    hostile: StrictBool = Field(default=False, description="Add keys that are legal and yet break tools.")
+    prefix: str = Field("", description="Before every key.")
+
+
+class PlaceFile(BaseModel):
+    """One of ``places:``. Fields beside these are its connector's."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    connector: Text = Field(description="Which connector reaches it; see: exitdrill connectors.")
+    emulator: Text | None = Field(
+        None, description="Started for the run in place of the real thing: azurite, seaweedfs, moto."
+    )
+    seed: (
+        Annotated[
+            list[SeedFile],
+            Field(min_length=1),
+            BeforeValidator(_list_of_one, json_schema_input_type=SeedFile | list[SeedFile]),
+        ]
+        | None
+    ) = Field(None, description="What the emulator is filled with before the drill.")
+    jurisdiction: Text | None = Field(None, description='Under whose law it is, for the report: "NL", "US", "NO".')
+
+
+class RouteFile(_Part):
+    """``route:``, naming places."""
+
+    source: Text = Field(description="The place everything leaves.")
+    vault: Text = Field(description="Storage of one's own, in the middle.")
+    target: Text = Field(description="The place everything comes up at.")
+
+
+class LocationFile(_Part):
+    """Where objects are: an asset's ``source:`` or ``target:``."""
+
+    container: Text | None = Field(None, description="The container; bucket means the same.")
+    bucket: Text | None = Field(None, description="The bucket; container means the same.")
+    prefix: str = Field("", description="Only keys that begin so; replaced at the target by the target's prefix.")
+
+
+_LOCATION_SCHEMA = WithJsonSchema(
+    {
+        "type": "object",
+        "properties": {
+            "container": {"type": "string", "description": "For objects: the container; bucket means the same."},
+            "bucket": {"type": "string", "description": "For objects: the bucket; container means the same."},
+            "prefix": {"type": "string", "default": "", "description": "For objects: only keys that begin so."},
+        },
+    }
+)
+_Location = Annotated[dict[str, JsonValue], _LOCATION_SCHEMA]
+
+
+class AssetFile(_Part):
+    """One of ``assets:``."""
+
+    name: Name = Field(description="Its name, once in a drill.")
+    kind: Text = Field(description="objects, or another kind that is installed.")
+    source: _Location = Field(description="Where it is at the source.")
+    target: _Location = Field(description="Where it must come up at the target.")
+    verify: Level = Field(Level.ATTESTED, description="How it is proven; each level includes those before it.")
+    classification: Text = Field("ordinary", description="How sensitive it is, in the organisation's own words.")
+    owner: Text | None = Field(None, description="Who answers for it.")
+    objectives: ObjectivesFile = Field(ObjectivesFile(), description="Its own objectives, beside the drill's.")
+    depends_on: list[Text] = Field(default_factory=list, description="Assets that must be up before it.")
+    critical: StrictBool = Field(default=True, description="The clock runs until every critical asset is proven.")
+    rename: Literal["none", "percent"] = Field("none", description="How keys the target cannot hold are written there.")
+    sample: Annotated[StrictInt, Field(ge=1, le=10_000_000)] = Field(300, description="How many objects sampled reads.")
+    directory_stubs: Literal["copy", "skip"] = Field("copy", description="What to do with hdi_isfolder markers.")
+
+
+class DrillFile(_Part):
+    """A drill: a playbook bound to places, assets and objectives."""
+
+    model_config = ConfigDict(title="exitdrill drill")
+
+    exitdrill: Literal[1] = Field(description="The version of this format.")
+    name: Name = Field(description="The drill's name.")
+    description: str = Field("", description="What it is for.")
+    playbook: Text = Field(description="The playbook's file, from this file's folder.")
+    mode: Mode = Field(description="rehearsal: emulators or made-up data; sample: part of the data; full: all of it.")
+    objectives: ObjectivesFile = Field(ObjectivesFile(), description="What the drill as a whole must reach.")
+    places: Annotated[dict[Name, PlaceFile], Field(min_length=1)] = Field(description="Where assets live, by name.")
+    route: RouteFile = Field(description="Which place takes which role.")
+    assets: Annotated[list[AssetFile], Field(min_length=1)] = Field(description="What must survive the exit.")
+    keep: StrictBool = Field(default=False, description="Teardown leaves what the run made.")
+
+
+class StepFile(_Part):
+    """One step of a playbook."""
+
+    id: Name = Field(description="Its name, once in a playbook.")
+    uses: Text = Field(description="The action that carries it out, or manual: a person does.")
+    why: Text = Field(description="Why the step is there.")
+    by_hand: Text = Field(description="How a person does it without exitdrill.")
+    critical: StrictBool = Field(default=True, description="If it fails, the drill ends (teardown still runs).")
+    timeout: Duration = Field(
+        timedelta(hours=24), description="How long it may take.", json_schema_extra={"default": "24h"}
+    )
+    retries: Annotated[StrictInt, Field(ge=0, le=100)] = Field(0, description="How often it is tried again.")
+    approval: StrictBool = Field(default=False, description="A named person must approve before it runs.")
+    arguments: dict[str, JsonValue] = Field(default_factory=dict, alias="with", description="The action's arguments.")
+
+
+class PhaseFile(_Part):
+    """A named group of steps."""
+
+    name: Name = Field(
+        description="declare, preflight, inventory, evacuate, sever, rebuild, verify, seal, teardown, or its own."
+    )
+    steps: Annotated[list[StepFile], Field(min_length=1)] = Field(description="Carried out in order.")
+
+
+class PlaybookFile(_Part):
+    """A playbook: the method, provider-neutral."""
+
+    model_config = ConfigDict(title="exitdrill playbook")
+
+    exitdrill: Literal[1] = Field(description="The version of this format.")
+    name: Name = Field(description="The playbook's name.")
+    description: str = Field("", description="What it is for.")
+    phases: Annotated[list[PhaseFile], Field(min_length=1)] = Field(description="Carried out in order.")
+
+
+def json_schema(kind: Literal["drill", "playbook"]) -> dict[str, JsonValue]:
+    """The JSON Schema (draft 2020-12) of a file, for editors and for checking without exitdrill."""
+    model: type[BaseModel] = DrillFile if kind == "drill" else PlaybookFile
+    schema: dict[str, Any] = model.model_json_schema(by_alias=True, mode="validation")
+    return cast("dict[str, JsonValue]", {"$schema": GenerateJsonSchema.schema_dialect, **schema})
