@@ -1,11 +1,25 @@
-"""Drill and playbook files -> `DrillPlan`. The only YAML parser; exports the JSON Schemas."""
+"""Drill and playbook files -> `DrillPlan`. The only YAML parser; exports the JSON Schemas.
 
-from collections.abc import Mapping
+`load_plan` reads a drill and its playbook, `from_json` a plan written down before, `schema` is for editors.
+The values are in `exitdrill.plan.drill`, references to secrets in `exitdrill.plan.secrets`. What is installed
+(connectors, actions, kinds, emulators) is handed in: those are higher floors.
+"""
 
-from pydantic import TypeAdapter
+from typing import Literal
+
+from pydantic import JsonValue
 
 from exitdrill.plan.drill import DrillPlan
+from exitdrill.plan.files import json_schema
+from exitdrill.plan.load import from_json, load_plan
+from exitdrill.plan.settings import ConnectorSettings
+
+__all__ = ["ConnectorSettings", "DrillPlan", "from_json", "load_plan", "schema"]
 
 
-def from_json(data: Mapping[str, object]) -> DrillPlan:
-    return TypeAdapter(DrillPlan).validate_python(data)
+def schema(kind: Literal["drill", "playbook"]) -> dict[str, JsonValue]:
+    """The JSON Schema (draft 2020-12) of a drill file or a playbook file.
+
+    It knows shapes; what one field says about another, and connectors' own fields, only `load_plan` checks.
+    """
+    return json_schema(kind)

@@ -65,8 +65,9 @@ class Place:
     """The connector's own fields, references unresolved."""
     emulator: str | None = None
     """``azurite``, ``seaweedfs`` or ``moto``: started for the run."""
-    seed: Mapping[str, Json] | None = None
-    """What an emulator is filled with: ``{objects: 2000, …}``; see `exitdrill.emulator`."""
+    seed: Mapping[str, Json] | Json = None
+    """What an emulator is filled with: ``{container: case-files, objects: 2000, …}`` or a list of those; see
+    `exitdrill.emulator.seed`."""
     jurisdiction: str | None = None
     """Under whose law it is, for the report: ``NL``, ``US``."""
 

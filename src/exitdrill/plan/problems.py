@@ -93,6 +93,15 @@ class Problems:
         """Add one; the same one twice counts once."""
         self._found[problem] = None
 
+    def take(self, other: "Problems") -> None:
+        """Add another's."""
+        self._found |= other._found
+
+    @property
+    def about_file(self) -> Problem | None:
+        """The problem that is about a file as a whole, if there is one."""
+        return next((problem for problem in self._found if not problem.line), None)
+
     def check(self) -> None:
         """Raise DefinitionError if there is any: a line for each, in the order of the files."""
         if not self._found:

@@ -1,0 +1,284 @@
+"""What the fields of a drill say about one another: names that must exist, roles, cycles, order.
+
+Rules: everything is checked on the file's nodes and passes over what is not of its type, so that these
+problems are reported beside those of types. Types and single fields are checked by `exitdrill.plan.files`.
+"""
+
+import heapq
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+
+from pydantic import ValidationError
+
+from exitdrill.plan.explain import explain
+from exitdrill.plan.files import LocationFile
+from exitdrill.plan.problems import KeyPath, Problem, Problems, closest, one_of, quoted, show_path
+from exitdrill.plan.secrets import has_reference
+from exitdrill.plan.settings import COMMON, ConnectorSettings, check_settings
+from exitdrill.plan.source import Node
+
+__all__ = ["PHASES", "ROLES", "Known", "check_drill", "check_playbook", "in_order"]
+
+ROLES = ("source", "vault", "target")
+PHASES = ("declare", "preflight", "inventory", "evacuate", "sever", "rebuild", "verify", "seal", "teardown")
+"""The phases every playbook's are compared with, in order."""
+
+_MANUAL = "manual"
+_OBJECTS = "objects"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is installed."""
+
+    connectors: ConnectorSettings
+    actions: Collection[str]
+    kinds: Collection[str]
+    emulators: Collection[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """Adds problems of one file."""
+
+    file: str
+    problems: Problems
+
+    def at(self, node: Node, path: KeyPath, what: str, expected: str = "", hint: str = "") -> None:
+        self.problems.add(Problem(self.file, node.line, node.column, show_path(path), what, expected, hint))
+
+    def unknown(self, node: Node, path: KeyPath, what: str, known: Collection[str]) -> None:
+        """A name that is none of the known ones."""
+        name = node.text or ""
+        self.at(node, path, f"no {what} is called {quoted(name)}", one_of(known), closest(name, known))
+
+
+def _texts(node: Node | None) -> Iterator[tuple[int, Node, str]]:
+    """The items of a list that are text."""
+    for index, item in enumerate(node.items if node else []):
+        if item.text is not None:
+            yield index, item, item.text
+
+
+def check_drill(file: str, root: Node, known: Known, problems: Problems) -> None:
+    """Check what a drill's fields say about one another and about what is installed."""
+    report = _Report(file, problems)
+    places = root.at("places")
+    for name, place in (places.map if places else {}).items():
+        _place(report, root, name, place, known)
+    _route(report, root, known)
+    _assets(report, root, known)
+    for path, node in root.scalars():
+        settings = path[0] == "places" and len(path) > 2 and path[2] not in COMMON  # noqa: PLR2004 - places.NAME.FIELD
+        if not settings and node.text is not None and has_reference(node.text):
+            report.at(
+                node, path, "a reference here stays as it is", "a plain value", "only a place's settings are resolved"
+            )
+
+
+def _place(report: _Report, root: Node, name: str, place: Node, known: Known) -> None:
+    path: KeyPath = ("places", name)
+    emulator = place.at("emulator")
+    if emulator is not None and emulator.text is not None:
+        _emulator(report, root, name, emulator, known.emulators)
+    seed = place.at("seed")
+    if seed is not None and seed.value is not None and (emulator is None or emulator.value is None):
+        what, hint = "a seed without an emulator", "a real place is never filled with made-up objects"
+        report.at(seed, (*path, "seed"), what, f"emulator: {one_of(known.emulators)}", hint)
+    connector = place.at("connector")
+    if connector is None or connector.text is None:
+        return
+    if connector.text not in known.connectors.names:
+        report.unknown(connector, (*path, "connector"), "connector", known.connectors.names)
+        return
+    model = known.connectors(connector.text)
+    if model is not None:
+        emulated = emulator is not None and emulator.value is not None
+        check_settings(report.file, place, path, model, report.problems, emulated=emulated)
+
+
+def _emulator(report: _Report, root: Node, name: str, emulator: Node, emulators: Collection[str]) -> None:
+    path: KeyPath = ("places", name, "emulator")
+    if emulator.text not in emulators:
+        report.unknown(emulator, path, "emulator", emulators)
+    mode = root.at("mode")
+    if mode is not None and mode.text == "full":
+        hint = "mode: rehearsal for a drill on emulators, or name the real place"
+        report.at(emulator, path, "an emulator in a drill of mode full", "no emulator", hint)
+    route = root.at("route")
+    if route is not None and route.map and name not in [node.text for node in route.map.values()]:
+        report.at(emulator, path, "an emulator for a place that is not in the route", "a place in the route")
+
+
+def _route(report: _Report, root: Node, known: Known) -> None:
+    route, places = root.at("route"), root.at("places")
+    if route is None or places is None or not isinstance(places.value, dict):
+        return
+    taken: dict[str, str] = {}
+    for role in ROLES:
+        node = route.at(role)
+        if node is None or node.text is None:
+            continue
+        path, name = ("route", role), node.text
+        if name not in places.map:
+            report.unknown(node, path, "place", places.map)
+            continue
+        if name in taken:
+            what = f"place {quoted(name)} is the {taken[name]} already"
+            report.at(node, path, what, "three places", "what leaves a place cannot come up there")
+        taken.setdefault(name, role)
+        connector = places.at(name, "connector")
+        if connector is None or connector.text not in known.connectors.names:
+            continue
+        able = known.connectors.roles(connector.text)
+        if role not in able:
+            what = f"place {quoted(name)} has connector {connector.text}, which cannot be a {role}"
+            report.at(node, path, what, f"a place whose connector can; this one can be {one_of(able)}")
+
+
+def _assets(report: _Report, root: Node, known: Known) -> None:
+    assets = root.at("assets")
+    nodes = assets.items if assets else []
+    first: dict[str, Node] = {}
+    for index, asset in enumerate(nodes):
+        name, kind = asset.at("name"), asset.at("kind")
+        if name is not None and name.text is not None:
+            if name.text in first:
+                what = f"the name {quoted(name.text)} is given twice, first in line {first[name.text].line}"
+                report.at(name, ("assets", index, "name"), what, "each name once")
+            first.setdefault(name.text, name)
+        if kind is not None and kind.text is not None and kind.text not in known.kinds:
+            report.unknown(kind, ("assets", index, "kind"), "kind of asset", known.kinds)
+        if kind is not None and kind.text == _OBJECTS:
+            for end in ("source", "target"):
+                if (location := asset.at(end)) is not None:
+                    _location(report, location, ("assets", index, end))
+    _dependencies(report, nodes, first)
+    _targets(report, nodes)
+
+
+def _location(report: _Report, location: Node, path: KeyPath) -> None:
+    if location.broken or not isinstance(location.value, dict):
+        return
+    try:
+        LocationFile.model_validate(location.plain())
+    except ValidationError as exc:
+        for error in exc.errors(include_url=False, include_input=False):
+            if problem := explain(report.file, location, LocationFile, error, base=path):
+                report.problems.add(problem)
+    given = [name for name in ("container", "bucket") if name in location.map]
+    if len(given) != 1:
+        what = "both container and bucket, which mean the same" if given else "no container"
+        report.at(location, path, what, "container: NAME, or bucket: NAME")
+
+
+def _targets(report: _Report, nodes: Sequence[Node]) -> None:
+    """No two assets come up at the same keys."""
+    seen: list[tuple[str, str, int]] = []
+    for index, asset in enumerate(nodes):
+        named = asset.at("target", "container") or asset.at("target", "bucket")
+        prefix = asset.at("target", "prefix")
+        container, start = (named.text if named else None), ((prefix.text or "") if prefix else "")
+        if named is None or not container:
+            continue
+        for other, other_start, other_index in seen:
+            if other == container and (start.startswith(other_start) or other_start.startswith(start)):
+                what = f"assets[{other_index}] comes up at {quoted(container + '/' + other_start)}, which overlaps"
+                report.at(named, ("assets", index, "target"), what, "a container or a prefix of its own")
+                break
+        seen.append((container, start, index))
+
+
+def _dependencies(report: _Report, nodes: Sequence[Node], names: Mapping[str, Node]) -> None:
+    needs: dict[str, list[str]] = {}
+    where: dict[str, tuple[Node, KeyPath]] = {}
+    for index, asset in enumerate(nodes):
+        name, depends = asset.at("name"), asset.at("depends_on")
+        path: KeyPath = ("assets", index, "depends_on")
+        for item, node, other in _texts(depends):
+            if other not in names:
+                report.unknown(node, (*path, item), "asset", names)
+        if name is not None and name.text is not None and depends is not None and name.text not in needs:
+            needs[name.text] = [other for _, _, other in _texts(depends) if other in names]
+            where[name.text] = (depends, path)
+    while (cycle := _cycle(needs)) is not None:
+        start = min(cycle, key=list(names).index)
+        turn = cycle.index(start)
+        around = [*cycle[turn:], *cycle[:turn], start]
+        node, path = where[start]
+        report.at(node, path, f"a cycle: {' -> '.join(around)}", "assets that can be up before it")
+        needs[start] = []  # go on and find the others
+
+
+def _cycle(needs: Mapping[str, Sequence[str]]) -> list[str] | None:
+    """A cycle, each asset before one it depends on; None if there is none."""
+    try:
+        TopologicalSorter(needs).prepare()
+    except CycleError as error:
+        return list(reversed(error.args[1][1:]))
+    return None
+
+
+def in_order(needs: Mapping[str, Sequence[str]]) -> list[str]:
+    """Names so that each comes after those it depends on, and otherwise in the order given.
+
+    Args:
+        needs: What each depends on, without cycles or unknown names.
+
+    Kahn's algorithm (A. B. Kahn, 1962, doi:10.1145/368996.369025), taking the first that is ready.
+    """
+    place = {name: index for index, name in enumerate(needs)}
+    waits = {name: len(set(others)) for name, others in needs.items()}
+    followers: dict[str, list[str]] = {name: [] for name in needs}
+    for name, others in needs.items():
+        for other in set(others):
+            followers[other].append(name)
+    ready = [place[name] for name, count in waits.items() if count == 0]
+    names, ordered = list(needs), list[str]()
+    heapq.heapify(ready)
+    while ready:
+        name = names[heapq.heappop(ready)]
+        ordered.append(name)
+        for follower in followers[name]:
+            waits[follower] -= 1
+            if waits[follower] == 0:
+                heapq.heappush(ready, place[follower])
+    return ordered
+
+
+def check_playbook(file: str, root: Node, known: Known, problems: Problems) -> None:
+    """Check that names are given once, phases are in order, and every action is installed."""
+    report = _Report(file, problems)
+    phases = root.at("phases")
+    seen: dict[str, Node] = {}
+    ids: dict[str, Node] = {}
+    actions = {*known.actions, _MANUAL}
+    for index, phase in enumerate(phases.items if phases else []):
+        name = phase.at("name")
+        if name is not None and name.text is not None:
+            _phase_name(report, index, name, seen)
+        steps = phase.at("steps")
+        for number, step in enumerate(steps.items if steps else []):
+            path: KeyPath = ("phases", index, "steps", number)
+            step_id, uses = step.at("id"), step.at("uses")
+            if step_id is not None and step_id.text is not None:
+                if step_id.text in ids:
+                    what = f"the id {quoted(step_id.text)} is given twice, first in line {ids[step_id.text].line}"
+                    report.at(step_id, (*path, "id"), what, "each id once")
+                ids.setdefault(step_id.text, step_id)
+            if uses is not None and uses.text is not None and uses.text not in actions:
+                report.unknown(uses, (*path, "uses"), "action", actions)
+
+
+def _phase_name(report: _Report, index: int, node: Node, seen: dict[str, Node]) -> None:
+    name, path = node.text or "", ("phases", index, "name")
+    if name in seen:
+        what = f"the phase {quoted(name)} is there twice, first in line {seen[name].line}"
+        report.at(node, path, what, "each phase once")
+        return
+    if name in PHASES:
+        late = [other for other in seen if other in PHASES and PHASES.index(other) > PHASES.index(name)]
+        if late:
+            report.at(node, path, f"phase {name} stands after {late[0]}", f"the order {', '.join(PHASES)}")
+    seen[name] = node

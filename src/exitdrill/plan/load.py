@@ -1,0 +1,212 @@
+"""A drill file and its playbook -> `DrillPlan`: reads, checks everything, reports all of it or freezes it.
+
+Rules: no network, no environment variable is read, and nothing is resolved; a plan of an unchanged file is
+the same plan everywhere. Whether the places are there is preflight's business.
+"""
+
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, JsonValue, TypeAdapter, ValidationError
+
+from exitdrill.errors import RunError
+from exitdrill.plan.checks import Known, check_drill, check_playbook, in_order
+from exitdrill.plan.drill import Asset, DrillPlan, Objectives, Phase, Place, Playbook, Route, Step
+from exitdrill.plan.explain import explain
+from exitdrill.plan.files import VERSION, AssetFile, DrillFile, ObjectivesFile, PlaceFile, PlaybookFile
+from exitdrill.plan.problems import Problem, Problems
+from exitdrill.plan.settings import ConnectorSettings
+from exitdrill.plan.source import Node, read
+
+__all__ = ["from_json", "load_plan"]
+
+_File = TypeVar("_File", bound=BaseModel)
+
+
+def load_plan(
+    path: Path,
+    *,
+    connectors: ConnectorSettings,
+    actions: Collection[str],
+    kinds: Collection[str],
+    emulators: Collection[str],
+) -> DrillPlan:
+    """The plan a drill file and its playbook describe.
+
+    Args:
+        path: The drill file.
+        connectors: The connectors installed, and the models of their settings.
+        actions: What a step's ``uses`` can name, beside ``manual``.
+        kinds: The kinds of asset installed.
+        emulators: What a place's ``emulator`` can name.
+
+    Returns:
+        The plan, its assets in an order that respects ``depends_on``.
+
+    Raises:
+        DefinitionError: A file says something that cannot be: a line for every problem of both files, each
+            with file, line, column and field.
+        ExitdrillError: A connector the drill names is installed and cannot be loaded.
+    """
+    known = Known(connectors, actions, kinds, emulators)
+    problems = Problems()
+    shown = str(path)
+    root = read(path, shown, problems)
+    drill = playbook = None
+    if root is not None and _version(shown, root, problems):
+        drill = _validate(shown, root, DrillFile, problems)
+        check_drill(shown, root, known, problems)
+        playbook = _playbook(path, shown, root, known, problems)
+    problems.check()
+    assert drill is not None  # noqa: S101 - or there was a problem
+    assert playbook is not None  # noqa: S101 - as above
+    return _plan(drill, playbook, shown)
+
+
+def from_json(data: Mapping[str, object]) -> DrillPlan:
+    """The plan that `DrillPlan.to_json` wrote down; its ``path`` is empty.
+
+    Raises:
+        RunError: It is damaged, or was made by another version.
+    """
+    try:
+        return TypeAdapter(DrillPlan).validate_python(data)
+    except ValidationError as exc:
+        first = exc.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise RunError(
+            f"{where or 'plan'}: {first['msg']}",
+            resource="plan.json",
+            expected="a plan as this version writes it",
+            hint="it is damaged, or was made by another version of exitdrill: use that one",
+        ) from exc
+
+
+def _version(file: str, root: Node, problems: Problems) -> bool:
+    """Whether the file is of this version; of another, nothing else would be worth reporting."""
+    node = root.at("exitdrill")
+    if node is None:
+        problems.add(Problem(file, root.line, root.column, "exitdrill", "missing", f"exitdrill: {VERSION}"))
+        return True
+    if node.broken:
+        return True
+    if type(node.value) is int and node.value == VERSION:
+        return True
+    what, hint = node.found(), "this file was made for another version of exitdrill"
+    problems.add(Problem(file, node.line, node.column, "exitdrill", what, f"exitdrill: {VERSION}", hint))
+    return False
+
+
+def _validate(file: str, root: Node, model: type[_File], problems: Problems) -> _File | None:
+    try:
+        return model.model_validate(root.plain())
+    except ValidationError as exc:
+        for error in exc.errors(include_url=False, include_input=False):
+            if error["loc"] == ("exitdrill",):
+                continue  # `_version` said so
+            problem = explain(file, root, model, error)
+            if problem is not None:
+                problems.add(problem)
+    return None
+
+
+def _playbook(path: Path, file: str, root: Node, known: Known, problems: Problems) -> PlaybookFile | None:
+    named = root.at("playbook")
+    if named is None or not named.text or not named.text.strip():
+        return None
+    there = path.parent / named.text
+    # The two names may differ behind a symbolic link: one is opened, the other only shown.
+    shown = os.path.normpath(there)
+    own = Problems()
+    found = read(there, shown, own)
+    if found is None and own.about_file:
+        what = f"playbook {shown}: {own.about_file.what}"
+        problems.add(Problem(file, named.line, named.column, "playbook", what, "", own.about_file.hint))
+        return None
+    problems.take(own)
+    if found is None or not _version(shown, found, problems):
+        return None
+    playbook = _validate(shown, found, PlaybookFile, problems)
+    check_playbook(shown, found, known, problems)
+    return playbook
+
+
+def _plan(drill: DrillFile, playbook: PlaybookFile, path: str) -> DrillPlan:
+    assets = {asset.name: asset for asset in drill.assets}
+    order = in_order({name: asset.depends_on for name, asset in assets.items()})
+    return DrillPlan(
+        name=drill.name,
+        mode=drill.mode,
+        objectives=_objectives(drill.objectives),
+        places={name: _place(name, place) for name, place in drill.places.items()},
+        route=Route(drill.route.source, drill.route.vault, drill.route.target),
+        assets=tuple(_asset(assets[name]) for name in order),
+        playbook=_frozen_playbook(playbook),
+        keep=drill.keep,
+        path=path,
+        description=drill.description,
+    )
+
+
+def _objectives(file: ObjectivesFile) -> Objectives:
+    return Objectives(file.rto, file.rpo)
+
+
+def _place(name: str, file: PlaceFile) -> Place:
+    seeds: list[JsonValue] = [seed.model_dump(exclude_unset=True) for seed in file.seed or []]
+    return Place(
+        name,
+        file.connector,
+        dict(file.model_extra or {}),
+        emulator=file.emulator,
+        seed=seeds or None,
+        jurisdiction=file.jurisdiction,
+    )
+
+
+def _asset(file: AssetFile) -> Asset:
+    source, target = dict(file.source), dict(file.target)
+    if file.kind == "objects":
+        source.setdefault("prefix", "")
+        target.setdefault("prefix", "")
+    return Asset(
+        name=file.name,
+        kind=file.kind,
+        source=source,
+        target=target,
+        verify=file.verify,
+        classification=file.classification,
+        owner=file.owner,
+        objectives=_objectives(file.objectives),
+        depends_on=tuple(dict.fromkeys(file.depends_on)),
+        critical=file.critical,
+        rename=file.rename,
+        sample=file.sample,
+        directory_stubs=file.directory_stubs,
+    )
+
+
+def _frozen_playbook(file: PlaybookFile) -> Playbook:
+    phases = tuple(
+        Phase(
+            phase.name,
+            tuple(
+                Step(
+                    id=step.id,
+                    uses=step.uses,
+                    why=step.why.strip(),
+                    by_hand=step.by_hand.strip(),
+                    critical=step.critical,
+                    timeout=step.timeout,
+                    retries=step.retries,
+                    approval=step.approval,
+                    arguments=step.arguments,
+                )
+                for step in phase.steps
+            ),
+        )
+        for phase in file.phases
+    )
+    return Playbook(file.name, phases, file.description.strip())
