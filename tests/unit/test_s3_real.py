@@ -28,6 +28,7 @@ from exitdrill.errors import (
     ConnectorError,
     DigestError,
     NotFoundError,
+    PermissionDeniedError,
     TransientError,
 )
 from exitdrill.model.digests import DigestKind, Digests
@@ -276,6 +277,88 @@ class TestContainers:
             for name in ("UPPER_bad", "a b", "x"):
                 with pytest.raises(ConnectorError):
                     provider.ensure_container(name)
+
+
+def _refusal(code: str) -> bytes:
+    return f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>so it is</Message></Error>".encode()
+
+
+class TestRefusals:
+    """What other servers answer, put in SeaweedFS's mouth."""
+
+    @pytest.fixture
+    def through(self, seaweedfs: Running, proxy: FaultProxy) -> Iterator[Provider]:
+        with _open(seaweedfs, RetryPolicy(attempts=1), endpoint=proxy.url) as provider:
+            yield provider
+
+    def test_a_bucket_of_somebody_else(self, through: Provider, proxy: FaultProxy) -> None:
+        """A bucket that is there and closed to us belongs to somebody else, and says what to do."""
+        proxy.program(
+            Fault(FaultKind.STATUS, method="HEAD", status=403),
+            Fault(FaultKind.STATUS, method="GET", status=403, body=_refusal("AccessDenied")),
+        )
+        with pytest.raises(ConflictError, match="somebody else") as caught:
+            through.ensure_container("taken")
+        assert caught.value.hint
+
+    def test_a_name_that_is_taken(self, through: Provider, proxy: FaultProxy) -> None:
+        """Names are shared by everybody: one that is taken in the meantime is a conflict, our own is not."""
+        for code, ours in (("BucketAlreadyExists", False), ("BucketAlreadyOwnedByYou", True)):
+            proxy.program(Fault(FaultKind.STATUS, method="PUT", status=409, body=_refusal(code)))
+            if ours:
+                assert not through.ensure_container("never-made")
+            else:
+                with pytest.raises(ConflictError, match="somebody else"):
+                    through.ensure_container("never-made")
+
+    def test_a_server_that_knows_no_such_region(
+        self, through: Provider, proxy: FaultProxy, unique: Callable[[str], str]
+    ) -> None:
+        """A server of one's own gets the bucket without a region."""
+        bucket = unique("regionless")
+        proxy.program(Fault(FaultKind.STATUS, method="PUT", status=400, body=_refusal("InvalidLocationConstraint")))
+        assert through.ensure_container(bucket)
+        through.remove_container(bucket)
+
+    def test_keys_for_one_bucket_prove_themselves(self, through: Provider, proxy: FaultProxy) -> None:
+        """Who may not list buckets has proven the keys all the same; a refusal for another reason is one."""
+        proxy.program(Fault(FaultKind.STATUS, status=403, body=_refusal("AccessDenied")))
+        assert through.server_time() is None, "the proxy's own answer has no date"
+        proxy.program(Fault(FaultKind.STATUS, status=403, body=_refusal("AllAccessDisabled")))
+        with pytest.raises(PermissionDeniedError):
+            through.server_time()
+
+    def test_a_server_without_versions(
+        self, through: Provider, proxy: FaultProxy, unique: Callable[[str], str]
+    ) -> None:
+        """Where versions are unknown, an empty listing is enough to remove a bucket."""
+        bucket = unique("versionless")
+        through.ensure_container(bucket)
+        proxy.program(Fault(FaultKind.STATUS, path=".*[?&]versions.*", status=501, body=_refusal("NotImplemented")))
+        through.remove_container(bucket)
+        assert proxy.done[FaultKind.STATUS] == 1
+        assert through.ensure_container(bucket), "it was gone"
+        through.remove_container(bucket)
+
+    def test_an_upload_that_could_not_be_aborted(
+        self, proxy: FaultProxy, seaweedfs: Running, unique: Callable[[str], str]
+    ) -> None:
+        """It is said, and made good when the bucket is removed."""
+        bucket = unique("left")
+        settings = {"endpoint": proxy.url, **_PARTED}
+        with _open(seaweedfs, RetryPolicy(attempts=1), **settings) as provider:
+            provider.ensure_container(bucket)
+            proxy.program(
+                Fault(FaultKind.STATUS, method="DELETE", path=".*uploadId.*", status=500),
+                Fault(FaultKind.STATUS, method="PUT", path=".*partNumber=2.*", status=500),
+            )
+            with pytest.raises(TransientError) as caught:
+                provider.objects(bucket).write(WriteRequest("large", PatternBody(2 * _PART)))
+            assert any("could not be aborted" in note for note in caught.value.__notes__)
+            assert _uploads(provider, bucket) == ["large"]
+            proxy.program(Fault(FaultKind.DELAY, method="DELETE", path=".*uploadId.*"))
+            provider.remove_container(bucket)
+            assert proxy.done[FaultKind.DELAY] == 1, "the upload was not aborted first"
 
 
 @dataclass
