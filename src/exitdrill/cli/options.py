@@ -1,0 +1,74 @@
+"""Options that several commands share, and what every command does first."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from exitdrill.cli.console import fit, redact
+from exitdrill.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from exitdrill.plan.drill import DrillPlan
+
+__all__ = ["Approve", "AsJson", "Prefect", "Run", "Runs", "Verbose", "approvals", "set_up"]
+
+Runs = Annotated[
+    Path, Parameter(env_var="EXITDRILL_RUNS", help="The folder of all runs, or the variable EXITDRILL_RUNS.")
+]
+Run = Annotated[str, Parameter(help="The run's id, the beginning of it, 'last', or the path of its directory.")]
+Approve = Annotated[
+    tuple[str, ...],
+    Parameter(
+        negative=(),
+        show_default=False,
+        help="STEP=NAME: that person approved the step, or did it by hand. Can be given several times.",
+    ),
+]
+AsJson = Annotated[bool, Parameter(negative=(), show_default=False, help="The result as one JSON document.")]
+Verbose = Annotated[
+    bool, Parameter(negative=(), show_default=False, help="Log what it does to stderr, and the trace of a crash.")
+]
+Prefect = Annotated[
+    bool, Parameter(env_var="EXITDRILL_PREFECT", help="Whether Prefect runs it; without, threads of this process do.")
+]
+
+
+class _Redacting(logging.Formatter):
+    """Writes no secret, wherever a library put it: message, arguments or trace."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
+
+
+def set_up(*, verbose: bool = False) -> None:
+    """Streams that take every character; logging to stderr where asked for."""
+    fit(sys.stdout)
+    fit(sys.stderr)
+    logger = logging.getLogger("exitdrill")
+    if verbose:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(_Redacting("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+        logger.setLevel(logging.DEBUG)
+
+
+def approvals(given: "Iterable[str]", plan: "DrillPlan") -> dict[str, str]:
+    """``STEP=NAME`` as a mapping. Raises UsageError for what is not that, or names no step that asks."""
+    from exitdrill.playbook.action import MANUAL
+
+    asking = [step.id for step in plan.playbook.steps if step.approval or step.uses == MANUAL]
+    found: dict[str, str] = {}
+    for text in given:
+        step, equals, name = text.partition("=")
+        if not equals or not name.strip():
+            raise UsageError(f"--approve {text!r} names no person", expected="--approve STEP=NAME")
+        if step not in asking:
+            known = ", ".join(asking) or "none does"
+            raise UsageError(f"no step {step!r} asks for a person", resource=plan.name, expected=f"one of: {known}")
+        found[step] = name.strip()
+    return found
