@@ -87,6 +87,7 @@ class _Probe:
             multipart_attests=self._claim.multipart_attests & attests & refuses,
             changing_etags=self._claim.changing_etags and self._etag_changes(),
             keys=self._keys(),
+            envelope=replace(self._claim.envelope, user_empty=self._keeps_empty()),
         )
         return Probed(capabilities, tuple(self._notes))
 
@@ -149,6 +150,19 @@ class _Probe:
             seen.add(self._store.stat(key).etag)
         if None in seen or len(seen) == 1:
             self._notes.append("gives other bytes the same ETag")
+            return False
+        return True
+
+    def _keeps_empty(self) -> bool:
+        """Whether user metadata with an empty value is kept."""
+        rule = self._claim.envelope
+        if not (rule.user and rule.user_empty):
+            return False
+        key = self._base + "empty"
+        self._store.write(WriteRequest(key, BytesBody(_BYTES), Envelope(user=(("empty", ""),))))
+        envelope = self._store.stat(key).envelope
+        if envelope is None or ("empty", "") not in envelope.user:
+            self._notes.append("drops user metadata with an empty value")
             return False
         return True
 

@@ -210,6 +210,8 @@ class Rebuild:
         if cause is None:
             if isinstance(error, _WHOLE_PLACE):
                 raise error
+            if isinstance(error, DigestError):  # our bytes were right: they were altered on the way
+                raise TransientError(error.what, resource=error.resource) from error
             return replace(row, rebuilt=_outcome(error, of_read=False), rebuilt_detail=str(error))
         if isinstance(cause, _WHOLE_PLACE):
             raise cause
