@@ -129,7 +129,7 @@ def _route(report: _Report, root: Node, known: Known) -> None:
             report.at(node, path, what, "three places", "what leaves a place cannot come up there")
         taken.setdefault(name, role)
         connector = places.at(name, "connector")
-        if connector is None or connector.text not in known.connectors.names:
+        if connector is None or connector.text is None or connector.text not in known.connectors.names:
             continue
         able = known.connectors.roles(connector.text)
         if role not in able:

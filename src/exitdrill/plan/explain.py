@@ -13,10 +13,10 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from exitdrill.plan.files import NAME_PATTERN
-from exitdrill.plan.problems import KeyPath, Problem, closest, one_of, quoted, show_path
+from exitdrill.plan.problems import KeyPath, Problem, closest, one_of, quoted, show_path, without_url_secrets
 from exitdrill.plan.source import Node
 
-__all__ = ["arms", "explain", "field_names", "located", "model_at"]
+__all__ = ["arms", "explain", "field_names", "in_own_words", "located", "model_at"]
 
 _EXPECTED = {
     "string_type": "text",
@@ -37,6 +37,7 @@ _EXPECTED = {
     "mapping_type": "a map",
     "none_required": "nothing",
 }
+_CHOICES = frozenset({"enum", "literal_error"})
 _PATTERNS = {
     NAME_PATTERN: "1 to 63 letters, digits, dots, dashes and underscores, beginning with a letter or digit",
     r"\S": "text that is not blank",
@@ -150,12 +151,23 @@ def explain(
     if loc and loc[-1] == "[key]":  # a key of a map, as pydantic writes it
         name = str(loc[-2])
         named = node if path and path[-1] == name else node.map.get(name, node)
-        expected = _expected(kind, context, error)
+        expected = _expected(kind, context)
         where = show_path(base + path)
         return Problem(file, named.key_line, named.key_column, where, f"found the name {quoted(name)}", expected)
-    what = "what it says is kept to itself" if is_secret(path) else node.found()
-    expected = _expected(kind, context, error)
-    return Problem(file, node.line, node.column, show_path(base + path), what, expected, _hint(kind, node, context))
+    what = "found something else" if is_secret(path) else node.found()
+    if in_own_words(kind):
+        return Problem(
+            file,
+            node.line,
+            node.column,
+            show_path(base + path),
+            what,
+            _expected(kind, context),
+            _hint(kind, node, context),
+        )
+    said = without_url_secrets(error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, "))
+    what = said if isinstance(node.value, dict | list) else f"{what}: {said}"
+    return Problem(file, node.line, node.column, show_path(base + path), what)
 
 
 def _description(model: type[BaseModel], loc: Sequence[str | int]) -> str:
@@ -166,25 +178,40 @@ def _description(model: type[BaseModel], loc: Sequence[str | int]) -> str:
     return text[:1].lower() + text[1:].rstrip(".") if text[1:2].islower() else text.rstrip(".")
 
 
-def _expected(kind: str, context: Mapping[str, Any], error: ErrorDetails) -> str:
+def in_own_words(kind: str) -> bool:
+    """Whether the text of this type of error is ours alone; of others it is a validator's, which may repeat values."""
+    return kind in {
+        *_EXPECTED,
+        *_BOUNDS,
+        *_CHOICES,
+        "extra_forbidden",
+        "missing",
+        "string_pattern_mismatch",
+        "duration",
+    }
+
+
+def _expected(kind: str, context: Mapping[str, Any]) -> str:
     if kind in _EXPECTED:
         return _EXPECTED[kind]
     if kind in _BOUNDS:
         name, words = _BOUNDS[kind]
         return words.format(context[name])
-    if kind in ("enum", "literal_error"):
-        listed = str(context["expected"]).replace(" or ", ", ").replace("'", "")
-        return f"one of {listed}" if "," in listed else listed
+    if kind in _CHOICES:
+        choices = _choices(context)
+        return f"one of {', '.join(choices)}" if len(choices) > 1 else choices[0]
     if kind == "string_pattern_mismatch":
         return _PATTERNS.get(context["pattern"], f"text like {context['pattern']}")
-    if kind == "duration":
-        return str(context["expected"])
-    return error["msg"].removeprefix("Value error, ").removeprefix("expected ")
+    return str(context["expected"])  # a duration's
 
 
 def _hint(kind: str, node: Node, context: Mapping[str, Any]) -> str:
-    if kind in ("enum", "literal_error") and node.text is not None:
-        return closest(node.text, str(context["expected"]).replace(" or ", ", ").replace("'", "").split(", "))
-    if kind in ("string_type", "path_type", "url_type", "enum", "literal_error"):
-        return node.quote_hint()
-    return ""
+    if kind in _CHOICES:
+        choices = _choices(context)
+        return node.quote_hint() if node.raw in choices else closest(node.raw, choices)
+    return node.quote_hint() if _EXPECTED.get(kind) == "text" else ""
+
+
+def _choices(context: Mapping[str, Any]) -> list[str]:
+    """What pydantic lists as ``'a', 'b' or 'c'``."""
+    return str(context["expected"]).replace(" or ", ", ").replace("'", "").split(", ")

@@ -6,13 +6,13 @@ user and query here, wherever they are shown.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 
 from exitdrill.errors import DefinitionError
 
-__all__ = ["KeyPath", "Problem", "Problems", "closest", "one_of", "quoted", "show_path"]
+__all__ = ["KeyPath", "Problem", "Problems", "closest", "one_of", "quoted", "show_path", "without_url_secrets"]
 
 KeyPath = tuple[str | int, ...]
 """Keys and indices from the root of a file."""
@@ -38,8 +38,13 @@ def show_path(path: KeyPath) -> str:
 
 def quoted(text: str) -> str:
     """A text in quotes on one line, cut where it is long, without what a URL should not carry."""
-    plain = _URL_QUERY.sub(r"\1?…", _URL_USER.sub("://…@", text))
+    plain = without_url_secrets(text)
     return repr(plain if len(plain) <= _SHOWN_CHARACTERS else plain[:_SHOWN_CHARACTERS] + "…")
+
+
+def without_url_secrets(text: str) -> str:
+    """A text whose URLs carry neither user nor query: passwords and signatures stand there."""
+    return _URL_QUERY.sub(r"\1?…", _URL_USER.sub("://…@", text))
 
 
 def one_of(names: Iterable[str]) -> str:
@@ -89,13 +94,18 @@ class Problems:
         """Whether there is any."""
         return bool(self._found)
 
+    def __iter__(self) -> Iterator[Problem]:
+        """Each of them, in the order they were added."""
+        return iter(self._found)
+
     def add(self, problem: Problem) -> None:
         """Add one; the same one twice counts once."""
         self._found[problem] = None
 
     def take(self, other: "Problems") -> None:
         """Add another's."""
-        self._found |= other._found
+        for problem in other:
+            self.add(problem)
 
     @property
     def about_file(self) -> Problem | None:

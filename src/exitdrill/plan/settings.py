@@ -13,7 +13,7 @@ from typing import Protocol, get_args, get_origin
 from pydantic import BaseModel, JsonValue, SecretBytes, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
-from exitdrill.plan.explain import arms, explain, field_names, located
+from exitdrill.plan.explain import arms, explain, field_names, in_own_words, located
 from exitdrill.plan.files import PlaceFile
 from exitdrill.plan.problems import KeyPath, Problem, Problems, show_path
 from exitdrill.plan.secrets import has_reference, is_reference, malformed
@@ -57,9 +57,7 @@ def check_settings(
     """
     fields = {name: node for name, node in place.map.items() if name not in COMMON}
     own = Node(place.line, place.column, fields, "", place.key_line, place.key_column)
-    secret: dict[KeyPath, Node] = {}
-    for arm_path, node in _secrets(model, own, ()):
-        secret[arm_path] = node
+    secret = dict(_secrets(model, own, ()))
     literal = {where for where, node in secret.items() if not _is_reference_or_absent(node)}
     for where in literal:
         node, shown = secret[where], show_path(path + where)
@@ -76,7 +74,7 @@ def check_settings(
 
     for error in _errors(model, own, emulated=emulated):
         where = located(own, error["loc"])[0]
-        if literal and error["type"] != "extra_forbidden":
+        if literal and not in_own_words(error["type"]):
             continue  # a connector's own message might repeat what it was given
         problem = explain(
             file, own, model, error, base=path, names=COMMON, is_secret=hidden if where else lambda _path: False
@@ -114,7 +112,7 @@ def _secrets(annotation: object, node: Node, path: KeyPath) -> Iterator[tuple[Ke
 
 
 def _errors(model: type[BaseModel], own: Node, *, emulated: bool) -> Iterator[ErrorDetails]:
-    """pydantic's errors, less those that come from a value not known yet or supplied by an emulator."""
+    """What pydantic says, less those that come from a value not known yet or supplied by an emulator."""
     values = own.map
     for error in _validate(model, {name: node.plain() for name, node in values.items()}):
         loc = error["loc"]

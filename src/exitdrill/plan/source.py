@@ -154,6 +154,11 @@ def _first_bad_byte(data: bytes) -> int:
     raise AssertionError("called only for what cannot be decoded")  # pragma: no cover
 
 
+def _mark(mark: object) -> tuple[int, int]:
+    """Line and column, both from 1; 0 where PyYAML does not say, which its own parser always does."""
+    return (mark.line + 1, mark.column + 1) if isinstance(mark, yaml.Mark) else (0, 0)
+
+
 def _position(before: str) -> tuple[int, int]:
     """Line and column, both from 1, of what comes after a text."""
     return before.count("\n") + 1, len(before) - before.rfind("\n")
@@ -217,8 +222,8 @@ class _Builder:
         self._problems.add(Problem(self._shown, line, column, show_path(path), what, expected, hint))
 
     def _syntax(self, exc: yaml.MarkedYAMLError) -> None:
-        mark, opened = exc.problem_mark or exc.context_mark, exc.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+        opened = exc.context_mark
+        line, column = _mark(exc.problem_mark or opened)
         problem = str(exc.problem or "it cannot be parsed")
         if "'\\t'" in problem:
             self._add(line, column, (), "a tab, where YAML wants spaces", "", "indent with spaces")
@@ -235,8 +240,8 @@ class _Builder:
         next(events)  # the document ends
         after = next(events)
         if not isinstance(after, yaml.StreamEndEvent):
-            mark = after.start_mark
-            self._add(mark.line + 1, mark.column + 1, (), "a second document begins here", "one to a file")
+            line, column = _mark(after.start_mark)
+            self._add(line, column, (), "a second document begins here", "one to a file")
             return None
         if root.value is None and not root.broken and not root.raw:
             self._add(0, 0, (), "the file is empty")
@@ -244,7 +249,7 @@ class _Builder:
         return root
 
     def _node(self, events: Iterator[yaml.Event], event: yaml.Event, path: KeyPath, depth: int) -> Node:
-        line, column = event.start_mark.line + 1, event.start_mark.column + 1
+        line, column = _mark(event.start_mark)
         at = Node(line, column, None, "", line, column)
         if depth > DEPTH_MAX:
             self._add(line, column, (), f"nested more than {DEPTH_MAX} levels deep")
@@ -295,7 +300,7 @@ class _Builder:
         raw, tag = event.value, event.tag
         if tag is None or tag == "!":
             implicit = event.implicit if tag is None else (False, True)
-            tag = str(self._loader.resolve(yaml.ScalarNode, raw, implicit))
+            tag = str(self._loader.resolve(yaml.ScalarNode, raw, implicit))  # type: ignore[no-untyped-call]  # stubs lack it
         elif tag != _TAG + "str":
             self._add(at.line, at.column, path, f"a tag, {_short(tag)}", "", "leave it out; values are plain")
             return replace(at, broken=True)
