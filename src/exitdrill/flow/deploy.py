@@ -136,7 +136,7 @@ def _deployment(timetable: Timetable, work_pool: str | None) -> "RunnerDeploymen
     if not _NAME.fullmatch(name):
         raise UsageError(f"{name!r} cannot name a deployment", expected="at most 200 characters without / % & < >")
     from prefect.deployments.runner import RunnerDeployment
-    from prefect.flows import EntrypointType
+    from prefect.types.entrypoint import EntrypointType
 
     from exitdrill.flow.drill import scheduled_drill
 

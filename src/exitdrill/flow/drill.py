@@ -8,6 +8,7 @@ Prefect puts a SIGTERM handler into the main thread while a flow runs there, and
 cleanly, in the way its caller chose.
 """
 
+import os
 import threading
 from collections.abc import Callable
 from contextvars import copy_context
@@ -27,6 +28,7 @@ from prefect.states import Cancelled, Completed, Failed
 from exitdrill.errors import ExitdrillError, StoppedError
 from exitdrill.flow.artifacts import ProgressArtifact, artifact_key
 from exitdrill.flow.conductor import PrefectConductor
+from exitdrill.flow.environment import OWN
 from exitdrill.model import codec
 from exitdrill.model.record import RunRecord
 from exitdrill.model.verdict import Judgement, Verdict
@@ -166,7 +168,7 @@ def scheduled_drill(drill: str, runs: str, approvals: dict[str, str] | None = No
         name_flow_run(f"{run.plan.name}-{run.id}")
     except Exception as exc:  # noqa: BLE001 - a name is no reason to fail a drill
         run.journal.record("flow run not named", error=type(exc).__name__)
-    verdict = _on_thread(run, partial(_conduct, run, Conducting(seen=True)))
+    verdict = _on_thread(run, partial(_conduct, run, Conducting(seen=OWN not in os.environ)))
     return _state(run, verdict)
 
 

@@ -12,7 +12,10 @@ from pathlib import Path
 
 from exitdrill.errors import UsageError
 
-__all__ = ["client_environment", "configured_url", "server_environment"]
+__all__ = ["OWN", "QUIET", "client_environment", "configured_url", "database", "server_environment"]
+
+OWN = "EXITDRILL_PREFECT_OWN"
+"""Set where the server was started by exitdrill, so that nobody looks at it; scheduled drills inherit it."""
 
 QUIET = {
     "DO_NOT_TRACK": "1",
@@ -75,6 +78,7 @@ def client_environment(url: str, home: Path | None, *, verbose: bool) -> dict[st
     if home is not None:
         # Nobody reads the logs in a server that ends with the drill, and a dead one must not hold the drill up.
         out |= {
+            OWN: "1",
             "PREFECT_HOME": str(home),
             "PREFECT_LOGGING_TO_API_ENABLED": "false",
             "PREFECT_CLIENT_MAX_RETRIES": "2",

@@ -219,6 +219,12 @@ class PrefectServer:
                 resource=f"Prefect server {self._url}",
                 hint="start it; without PREFECT_API_URL and Prefect profile, exitdrill starts one for the drill",
             )
+        if self._process is not None and self._process.poll() == supervise.LOCKED:
+            return NotReadyError(
+                "another Prefect server is at work in this folder",
+                resource=str(self._home),
+                hint="end it, or run one server for both and set PREFECT_API_URL",
+            )
         if self._templated:
             template.forget(self._template)  # in case that is why; it is made again
         log = Path(str(self._home), "server.log")
