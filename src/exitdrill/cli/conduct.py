@@ -4,28 +4,40 @@ Whatever happens, the record and the verdict are written (`finish`), and what wa
 in the run's logs, never on the screen.
 """
 
+import sys
+import threading
 import traceback
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exitdrill.cli.asking import asker
-from exitdrill.cli.console import err, hide, on_terminal, out, redact
+from exitdrill.cli.console import err, hide, on_terminal, out, redact, say_error
 from exitdrill.cli.interrupts import interrupts
 from exitdrill.cli.screen import Screen
+from exitdrill.cli.stored import load_record, load_verdict
 from exitdrill.errors import ExitdrillError, NotReadyError, RunError, StoppedError
+from exitdrill.flow.server import PrefectServer
+from exitdrill.playbook.action import MANUAL
+from exitdrill.playbook.conductor import LocalConductor, nobody_to_ask
+from exitdrill.playbook.engine import execute, finish
+from exitdrill.report import render
+from exitdrill.report.text import TextReport
 
 if TYPE_CHECKING:
     from exitdrill.model.verdict import Verdict
     from exitdrill.plan.drill import DrillPlan
     from exitdrill.playbook.run import Run
 
-__all__ = ["carry_out", "hide_secrets", "print_report", "say_error", "trace_to"]
+__all__ = ["carry_out", "hide_secrets", "print_report", "trace_to"]
 
 _TRACE = "unexpected.txt"
+_POLL_SECONDS = 0.2
+_LOOKING = frozenset({"drill.declare", "preflight.check", "assets.inventory"})
+"""Actions that change nothing and take no tasks worth showing: they do not wait for Prefect."""
 
 
-def carry_out(run: "Run", screen: Screen, *, prefect: bool, as_json: bool) -> int:
+def carry_out(run: "Run", screen: Screen, *, prefect: bool, as_json: bool, verbose: bool) -> int:
     """Do what is left of a run, write record and verdict, print the report.
 
     Args:
@@ -33,47 +45,117 @@ def carry_out(run: "Run", screen: Screen, *, prefect: bool, as_json: bool) -> in
         screen: Its progress.
         prefect: Whether Prefect runs the legs.
         as_json: The report as JSON.
+        verbose: Let Prefect say what it does.
 
     Returns:
         The process's exit code.
     """
-    from exitdrill.playbook.engine import finish
-
+    path, plan = run.directory.path, run.plan
     screen.attach(run)
-    with interrupts(run.stop, screen.note, lambda: None):
+    # What a library prints by habit must not end up in the result.
+    with interrupts(run.stop, screen.note), redirect_stdout(sys.stderr):
         try:
-            hide_secrets(run.plan, run)
-            _conduct(run, screen, prefect=prefect)
-        except ExitdrillError as error:
-            run.error = run.error or error
+            hide_secrets(plan, run)
+            verdict = (_with_prefect if prefect else _without)(run, screen, verbose=verbose)
         except Exception as error:  # noqa: BLE001 - the last resort: the record must be written, and the trace kept
-            where = trace_to(run.directory.logs / _TRACE)
-            run.error = RunError(f"unexpected {type(error).__name__}: {error}", hint=f"the trace is in {where}")
+            verdict = _unforeseen(run, error)
         finally:
             screen.end(_how(run.error))
-        path, plan = run.directory.path, run.plan
-        error_ended = run.error
-        verdict = finish(run)
-    if error_ended is not None:
-        _say_end(error_ended, path)
-    if as_json or not isinstance(error_ended, StoppedError | NotReadyError):
+    ended = run.error
+    if ended is not None:
+        _say_end(ended, path)
+    if as_json or not isinstance(ended, StoppedError | NotReadyError):
         print_report(path, plan, verdict, "json" if as_json else "text")
-    return 3 if isinstance(error_ended, NotReadyError) else verdict.exit_code
+    return NotReadyError.exit_code if isinstance(ended, NotReadyError) else verdict.exit_code
 
 
-def _conduct(run: "Run", screen: Screen, *, prefect: bool) -> None:
-    from exitdrill.playbook.conductor import LocalConductor
-    from exitdrill.playbook.engine import execute
+def _unforeseen(run: "Run", error: Exception) -> "Verdict":
+    """A fault in this program: its trace goes into the run's logs, and what was measured is written."""
+    where = trace_to(run.directory.logs / _TRACE)
+    if isinstance(error, ExitdrillError):
+        run.error = run.error or error
+    else:
+        run.error = RunError(f"unexpected {type(error).__name__}: {error}", hint=f"the trace is in {where}")
+    return load_verdict(run.directory.path) if run.lock.closed else finish(run)
 
-    conductor = LocalConductor(asker(screen, run.stop))
+
+def _without(run: "Run", screen: Screen, *, verbose: bool) -> "Verdict":  # noqa: ARG001 - as `_with_prefect`
+    run.orchestrator = "threads of one process, asked to run without Prefect"
+    return _on_threads(run, LocalConductor(asker(screen, run.stop)))
+
+
+def _on_threads(run: "Run", conductor: LocalConductor) -> "Verdict":
     try:
-        if not prefect:
-            run.orchestrator = "none: asked to run without Prefect"
-            execute(run, conductor)
-            return
-        raise NotImplementedError
+        execute(run, conductor)
+    except ExitdrillError as error:
+        run.error = error
     finally:
         conductor.close()
+    return finish(run)
+
+
+def _with_prefect(run: "Run", screen: Screen, *, verbose: bool) -> "Verdict":
+    """What comes before the legs while Prefect starts, the rest inside a flow run."""
+    ask = asker(screen, run.stop)
+    conductor = LocalConductor(ask)
+    with PrefectServer() as server:
+        starting = _Starting(server, verbose=verbose)
+        try:
+            execute(run, conductor, before=_first_for_prefect(run.plan, can_ask=ask is not nobody_to_ask))
+            screen.phase_over()
+            problem = starting.wait(run.stop)
+        except ExitdrillError as error:
+            run.error = error
+            conductor.close()
+            return finish(run)
+        if run.stop.is_set():
+            return _on_threads(run, conductor)  # which says that it was stopped, and where
+        if problem is not None:
+            # The clock runs, and the drill does not need its orchestrator: the same rule as inside the flow.
+            run.journal.record("orchestrator failed", error=str(problem))
+            screen.note(f"Prefect cannot conduct the drill, it goes on without: {problem}")
+            run.orchestrator = "threads of one process, after Prefect failed"
+            return _on_threads(run, conductor)
+        conductor.close()
+        from exitdrill.flow.drill import Conducting, run_in_flow
+
+        screen.note(f"Prefect conducts from here: {server.url}")
+        on_terminal_ = None if ask is nobody_to_ask else ask
+        return run_in_flow(run, Conducting(on_terminal_, seen=not server.own, url=server.url))
+
+
+class _Starting:
+    """A Prefect server on its way up, and Prefect's import, which takes seconds too, beside preflight."""
+
+    def __init__(self, server: PrefectServer, *, verbose: bool) -> None:
+        self._server, self._verbose = server, verbose
+        self._problem: Exception | None = None
+        self._thread = threading.Thread(target=self._start, name="exitdrill-prefect", daemon=True)
+        self._thread.start()
+
+    def _start(self) -> None:
+        try:
+            self._server.connect(verbose=self._verbose)
+            import exitdrill.flow.drill  # noqa: F401 - for its time
+
+            self._server.wait_ready()
+        except Exception as error:  # noqa: BLE001 - carried to the thread that waits
+            self._problem = error
+
+    def wait(self, stop: threading.Event) -> Exception | None:
+        """What keeps Prefect from conducting, None if nothing does. Comes back early when stopped."""
+        while self._thread.is_alive() and not stop.is_set():
+            self._thread.join(_POLL_SECONDS)
+        return self._problem
+
+
+def _first_for_prefect(plan: "DrillPlan", *, can_ask: bool) -> str | None:
+    """The first phase that is not looking only, or has a question that only Prefect can ask."""
+    for phase in plan.playbook.phases:
+        asks = any(step.approval or step.uses == MANUAL for step in phase.steps)
+        if any(step.uses not in {*_LOOKING, MANUAL} for step in phase.steps) or (asks and not can_ask):
+            return phase.name
+    return None
 
 
 def _how(error: Exception | None) -> str:
@@ -97,16 +179,6 @@ def _runs_option(path: Path) -> str:
     return "" if path.parent.resolve() == Path.cwd() / "runs" else f" --runs {path.parent}"
 
 
-def say_error(error: ExitdrillError) -> None:
-    """One error for people: what, on what, what was expected, what to do."""
-    what = error.what.rstrip("\n")
-    err(f"error: {error.resource}: {what}" if error.resource else f"error: {what}")
-    if error.expected:
-        err(f"  expected  {error.expected}")
-    if error.hint:
-        err(f"  to do     {error.hint}")
-
-
 def trace_to(path: Path) -> str:
     """Write the trace of the exception being handled; where it is, or why it could not be written."""
     try:
@@ -127,12 +199,6 @@ def hide_secrets(plan: "DrillPlan", run: "Run") -> None:
 
 def print_report(path: Path, plan: "DrillPlan", verdict: "Verdict", format_: str) -> None:
     """The report on a run that has a record, to stdout."""
-    import sys
-
-    from exitdrill.cli.stored import load_record
-    from exitdrill.report import render
-    from exitdrill.report.text import TextReport
-
     record = load_record(path)
     if format_ == "text" and on_terminal(sys.stdout):
         sys.stdout.write(redact(TextReport(colour=True).render(plan, record, verdict)))

@@ -14,12 +14,25 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 from urllib.parse import quote
 
+from exitdrill.errors import ExitdrillError
 from exitdrill.model.human import safe
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["err", "fit", "harmless", "hide", "on_terminal", "out", "out_json", "redact", "table", "terminal"]
+__all__ = [
+    "err",
+    "fit",
+    "harmless",
+    "hide",
+    "on_terminal",
+    "out",
+    "out_json",
+    "redact",
+    "say_error",
+    "table",
+    "terminal",
+]
 
 _SHORTEST_SECRET = 6
 """Shorter ones would blank out ordinary words."""
@@ -64,6 +77,16 @@ def out(text: str) -> None:
 def err(text: str) -> None:
     """Write a line for people to stderr."""
     _write(sys.stderr, harmless(text))
+
+
+def say_error(error: ExitdrillError) -> None:
+    """One error for people: what, on what, what was expected, what to do."""
+    what = error.what.rstrip("\n")
+    err(f"error: {error.resource}: {what}" if error.resource else f"error: {what}")
+    if error.expected:
+        err(f"  expected  {error.expected}")
+    if error.hint:
+        err(f"  to do     {error.hint}")
 
 
 def out_json(value: object) -> None:

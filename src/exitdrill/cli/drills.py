@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from exitdrill.cli.console import err, harmless, out, out_json, table
 from exitdrill.cli.options import Approve, AsJson, Prefect, Runs, Verbose, approvals, set_up
-from exitdrill.errors import NotReadyError
+from exitdrill.errors import NotReadyError, UsageError
 
 if TYPE_CHECKING:
     from exitdrill.cli.readiness import Readiness
@@ -83,17 +83,21 @@ def run(
     declared = declare(loaded, runs, RunOptions(given, shown))
     from exitdrill.cli.conduct import carry_out
 
-    return carry_out(declared, shown, prefect=prefect, as_json=json)
+    return carry_out(declared, shown, prefect=prefect, as_json=json, verbose=verbose)
 
 
 def _somebody_must_answer(plan: "DrillPlan", given: dict[str, str], *, prefect: bool) -> None:
     """A drill that is bound to fail after hours, because nobody can be asked, does not start."""
+    import os
     import sys
 
+    from exitdrill.flow.environment import configured_url
     from exitdrill.playbook.action import MANUAL
 
-    if prefect or (sys.stdin is not None and sys.stdin.isatty()):
+    if sys.stdin is not None and sys.stdin.isatty():
         return
+    if prefect and configured_url(os.environ) is not None:
+        return  # somebody looks at that server, and can answer there
     open_ = [s.id for s in plan.playbook.steps if (s.approval or s.uses == MANUAL) and s.id not in given]
     if open_:
         raise NotReadyError(
@@ -109,6 +113,7 @@ def schedule(
     *,
     cron: Annotated[str, Parameter(help='When: five fields, such as "0 6 1 1,4,7,10 *".')],
     timezone: Annotated[str, Parameter(help="Whose clock that is: Europe/Amsterdam.")] = "UTC",
+    approve: Approve = (),
     work_pool: Annotated[str | None, Parameter(help="Deploy to this Prefect work pool; else served from here.")] = None,
     runs: Runs = Path("runs"),
     verbose: Verbose = False,
@@ -117,7 +122,34 @@ def schedule(
 
     Without --work-pool, this machine serves the schedule until it is stopped.
     """
-    raise NotImplementedError(drill, cron, timezone, work_pool, runs, verbose)
+    set_up(verbose=verbose)
+    import os
+    from threading import Event
+
+    from platformdirs import user_data_path
+
+    from exitdrill.cli.interrupts import interrupts
+    from exitdrill.flow.compose import load
+    from exitdrill.flow.deploy import Timetable, deploy_to_pool, serve_schedule
+    from exitdrill.flow.environment import configured_url
+    from exitdrill.flow.server import PrefectServer
+
+    loaded = load(drill)
+    given = approvals(approve, loaded)
+    timetable = Timetable(drill.absolute(), runs.absolute(), cron, timezone, approvals=given)
+    if work_pool is not None and configured_url(os.environ) is None:
+        raise UsageError("a work pool needs a Prefect server of your own", hint="set PREFECT_API_URL")
+    stop = Event()
+    with PrefectServer(user_data_path("exitdrill") / "prefect", scheduler=True) as server, interrupts(stop, err):
+        server.connect(verbose=verbose)
+        server.wait_ready()
+        if work_pool is not None:
+            out(str(deploy_to_pool(timetable, work_pool)))
+            err(f"{loaded.name} is deployed to work pool {work_pool}")
+            return 0
+        err(f"{loaded.name} runs by {cron!r} ({timezone}) from here, with Prefect at {server.url}; Ctrl-C ends it")
+        serve_schedule(timetable, stop)
+    return 0
 
 
 def _look(drill: Path, *, forecast: bool) -> "tuple[DrillPlan, Readiness]":

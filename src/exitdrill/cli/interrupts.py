@@ -19,19 +19,17 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def interrupts(stop: threading.Event, say: Callable[[str], None], last: Callable[[], None]) -> Iterator[None]:
+def interrupts(stop: threading.Event, say: Callable[[str], None]) -> Iterator[None]:
     """Handle both signals while the context lasts. Only in the main thread.
 
     Args:
         stop: Set by the first.
         say: Tells the person; called from a thread of its own, because a handler may interrupt a print.
-        last: What must be done before the process ends at once; must not wait.
     """
     seen = threading.Event()  # not `stop`, which a step's time limit sets, too
 
     def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - signal gives them
         if seen.is_set():
-            last()
             if sys.stderr.isatty():
                 os.write(2, b"\x1b[?25h\r\n")  # the live display had hidden the cursor
             os.write(2, b"ended at once; exitdrill resume goes on from what is there\n")

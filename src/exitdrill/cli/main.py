@@ -17,7 +17,7 @@ from cyclopts import App, CycloptsError, Group
 
 from exitdrill import __version__
 from exitdrill.cli import about, drills, runs
-from exitdrill.cli.console import err, fit, redact
+from exitdrill.cli.console import err, fit, redact, say_error
 from exitdrill.errors import ExitdrillError, RunError
 
 __all__ = ["app", "main", "run"]
@@ -51,10 +51,12 @@ _GROUPS = (
     ("exitdrill", (about.connectors, about.schema, about.version)),
 )
 for _place, (_title, _commands) in enumerate(_GROUPS):
+    _group = Group(_title, sort_key=_place)
     for _command in _commands:
-        app.command(_command, group=Group(_title, sort_key=_place), help_epilogue="")
+        app.command(_command, group=_group, help_epilogue="")
+_last = Group("Help", sort_key=len(_GROUPS))
 for _flag in ("--help", "--version"):
-    app[_flag].group = (Group("Options", sort_key=len(_GROUPS)),)
+    app[_flag].group = (_last,)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -73,8 +75,6 @@ def run(arguments: Sequence[str]) -> int:
         err("  to do     exitdrill --help, or exitdrill COMMAND --help")
         return _USAGE
     except ExitdrillError as error:
-        from exitdrill.cli.conduct import say_error
-
         say_error(error)
         return error.exit_code
     except KeyboardInterrupt:

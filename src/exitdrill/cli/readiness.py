@@ -61,7 +61,7 @@ def look(plan: DrillPlan, screen: Screen, *, forecast: bool) -> Readiness:
         run = declare(_looking(plan), Path(folder), RunOptions(progress=screen))
         conductor = LocalConductor()
         try:
-            with interrupts(run.stop, screen.note, lambda: None):
+            with interrupts(run.stop, screen.note):
                 hide_secrets(plan, run)
                 screen.attach(run, check=True)
                 return _look(run, plan, conductor, forecast=forecast)

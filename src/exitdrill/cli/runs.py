@@ -50,7 +50,7 @@ def resume(
         )
     given = approvals(approve, load_plan_of(path))
     shown = screen()
-    return carry_out(reopen(path, RunOptions(given, shown)), shown, prefect=prefect, as_json=json)
+    return carry_out(reopen(path, RunOptions(given, shown)), shown, prefect=prefect, as_json=json, verbose=verbose)
 
 
 def teardown(
@@ -110,7 +110,7 @@ def _tear_down(run: "OpenRun", failed: str) -> None:
             run.state.put("emulators", place.name, None)
     run.plan = replace(plan, keep=False, playbook=only("run.teardown"))
     try:
-        with interrupts(run.stop, err, lambda: None):
+        with interrupts(run.stop, err):
             hide_secrets(plan, run)
             execute(run, conductor)
     except ExitdrillError as error:

@@ -71,6 +71,10 @@ class Screen(ABC):
         """Something worth a line."""
         self._say(text)
 
+    def phase_over(self) -> None:
+        """The phase is done, and no other begins yet."""
+        self._close_phase("done")
+
     def end(self, how: str) -> None:
         """Nothing more comes; the last phase ended like this: ``done``, ``stopped``, ``failed``."""
         self._close_phase(how)
