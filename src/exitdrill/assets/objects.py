@@ -57,8 +57,6 @@ class ObjectsKind(AssetKind):
         container = vault_container(ctx.directory.id, ctx.plan, ctx.asset)
         ctx.journal.record("container wanted", place=ctx.plan.vault.name, container=container, asset=ctx.asset.name)
         ctx.facts.put("vault container", container)
-        with ctx.places.open("vault") as vault:
-            vault.ensure_container(container)
         digests = sorted(self._capabilities(ctx, "target").attests & {DigestKind.MD5})
         self._legs(ctx, "evacuate", part_numbers(ctx.directory.inventory(ctx.asset.name), STEM), digests=list(digests))
 
@@ -69,9 +67,6 @@ class ObjectsKind(AssetKind):
 
     def rebuild(self, ctx: AssetContext) -> None:
         """Copy every part to the target."""
-        container = container_of(ctx.asset.target)
-        with ctx.places.open("target") as target:
-            target.ensure_container(container)
         self._legs(ctx, "rebuild", part_numbers(ctx.directory.ledger(ctx.asset.name), "evacuate"))
 
     def verify(self, ctx: AssetContext) -> bool:

@@ -90,7 +90,7 @@ class Evacuation:
         except _WHOLE_PLACE:
             raise
         except ConnectorError as error:
-            return replace(listed, outcome=_outcome(error, of_read=True), detail=str(error))
+            return replace(listed, outcome=self._unread(row, error), detail=str(error))
         with stream:
             if stream.entry.size != row.size:
                 detail = f"{stream.entry.size} bytes, listed as {row.size}"
@@ -98,6 +98,15 @@ class Evacuation:
             envelope = stream.entry.envelope or entry.envelope or Envelope()
             claims = entry.digests.merged(stream.entry.digests)
             return self._store(listed, stream, envelope, claims, memory)
+
+    def _unread(self, row: InventoryRow, error: ConnectorError) -> Outcome:
+        """What became of an object that cannot be read; some places say "changed" of one that is gone."""
+        if isinstance(error, ChangedError):
+            try:
+                self._source.stat(row.key, version=row.version)
+            except NotFoundError:
+                return Outcome.MISSING
+        return _outcome(error, of_read=True)
 
     def _store(
         self, listed: LedgerRow, stream: ReadStream, envelope: Envelope, claims: Digests, memory: UploadMemory

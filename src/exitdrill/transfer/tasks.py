@@ -85,6 +85,7 @@ def _work(ctx: _Context, number: int) -> Path:
 
 
 def _evacuate(ctx: _Context) -> Facts:
+    ctx.provider("vault").ensure_container(ctx.container("vault"))
     vault = ctx.store("vault")
     kinds = frozenset(DigestKind(kind) for kind in ctx.job.options.get("digests", ()))
     copy = Evacuation(ctx.store("source"), vault, kinds, ctx.stopped, ctx.meter.moved)
@@ -99,6 +100,8 @@ def _evacuate(ctx: _Context) -> Facts:
 
 
 def _rebuild(ctx: _Context) -> Facts:
+    # Here and not in the process that conducts: after the cut only severed processes speak to any place.
+    ctx.provider("target").ensure_container(ctx.container("target"))
     asset, target_store = ctx.asset, ctx.store("target")
     prefixes = prefix_of(asset.source), prefix_of(asset.target)
     copy = Rebuild(ctx.store("vault"), target_store, *prefixes, asset.rename, ctx.stopped, ctx.meter.moved)
