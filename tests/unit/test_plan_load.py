@@ -211,9 +211,9 @@ def test_the_order_of_assets_is_the_files_where_nothing_else_is_asked(tmp_path: 
             "beginning with a letter or digit",
         ),
         (
-            "  own: {",
-            "  o wn: {",
-            "drill.yaml:8:3: places[\"'o wn'\"]: found the name 'o wn'; expected 1 to 63 letters, digits, dots, dashes and "
+            "places:\n",
+            "places:\n  o wn: {connector: cloud, account: x}\n",
+            "drill.yaml:7:3: places['o wn']: found the name 'o wn'; expected 1 to 63 letters, digits, dots, dashes and "
             "underscores, beginning with a letter or digit",
         ),
         (
@@ -273,7 +273,7 @@ def test_the_order_of_assets_is_the_files_where_nothing_else_is_asked(tmp_path: 
         (
             "account: records",
             "account: records, seed: {container: files}",
-            "drill.yaml:7:54: places.cloud.seed: a seed without an emulator; expected emulator: one of azurite "
+            "drill.yaml:7:53: places.cloud.seed: a seed without an emulator; expected emulator: one of azurite "
             "(a real place is never filled with made-up objects)",
         ),
         (
@@ -318,9 +318,9 @@ def test_the_order_of_assets_is_the_files_where_nothing_else_is_asked(tmp_path: 
             "expected assets that can be up before it",
         ),
         (
-            "name: people",
-            "name: files",
-            "drill.yaml:18:11: assets[1].name: the name 'files' is given twice, first in line 12; expected each name once",
+            "b/}\n",
+            "b/}\n  - {name: people, kind: vm, source: {}, target: {}}\n",
+            "drill.yaml:22:12: assets[2].name: the name 'people' is given twice, first in line 18; expected each name once",
         ),
         (
             "{container: files}",
@@ -423,7 +423,7 @@ def test_one_wrong_thing_in_a_drill(tmp_path: Path, old: str, new: str, said: st
         (
             "by_hand: Look.",
             "by_hand: ''",
-            "book.yaml:18:69: phases[1].steps[0].by_hand: found ''; expected text that is not blank",
+            "book.yaml:18:68: phases[1].steps[0].by_hand: found ''; expected text that is not blank",
         ),
         (
             "retries: 3",
@@ -473,7 +473,7 @@ def test_everything_wrong_is_said_at_once_in_the_order_of_the_files(tmp_path: Pa
     found = complaints(tmp_path, drill, PLAYBOOK.replace("uses: move", "uses: mov"))
     assert [line.partition(": ")[0] for line in found] == [
         *("drill.yaml:5:19", "drill.yaml:8:20", "drill.yaml:13:11", "drill.yaml:17:17", "drill.yaml:17:25"),
-        *("drill.yaml:19:11", "book.yaml:7:15", "book.yaml:20:24"),
+        *("drill.yaml:19:11", "book.yaml:7:15", "book.yaml:21:26"),
     ]
 
 

@@ -168,7 +168,8 @@ def _location(report: _Report, location: Node, path: KeyPath) -> None:
             if problem := explain(report.file, location, LocationFile, error, base=path):
                 report.problems.add(problem)
     given = [name for name in ("container", "bucket") if name in location.map]
-    if len(given) != 1:
+    misspelt = location.map.keys() - LocationFile.model_fields.keys()
+    if len(given) != 1 and not (misspelt and not given):
         what = "both container and bucket, which mean the same" if given else "no container"
         report.at(location, path, what, "container: NAME, or bucket: NAME")
 

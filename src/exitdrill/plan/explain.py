@@ -16,7 +16,7 @@ from exitdrill.plan.files import NAME_PATTERN
 from exitdrill.plan.problems import KeyPath, Problem, closest, one_of, quoted, show_path, without_url_secrets
 from exitdrill.plan.source import Node
 
-__all__ = ["arms", "explain", "field_names", "in_own_words", "located", "model_at"]
+__all__ = ["annotations_at", "arms", "explain", "field_names", "in_own_words", "located", "model_at"]
 
 _EXPECTED = {
     "string_type": "text",
@@ -83,12 +83,17 @@ def _below(annotation: object, part: str | int) -> list[object]:
     return found
 
 
-def model_at(annotation: object, path: Sequence[str | int]) -> type[BaseModel] | None:
-    """The pydantic model of the map at a path below an annotation, if that is what is there."""
+def annotations_at(annotation: object, path: Sequence[str | int]) -> list[object]:
+    """What a path below an annotation is annotated with; several for a union, none where nothing is known."""
     reached = [annotation]
     for part in path:
         reached = [inner for outer in reached for inner in _below(outer, part)]
-    for annotated in reached:
+    return reached
+
+
+def model_at(annotation: object, path: Sequence[str | int]) -> type[BaseModel] | None:
+    """The pydantic model of the map at a path below an annotation, if that is what is there."""
+    for annotated in annotations_at(annotation, path):
         for arm in arms(annotated):
             if isinstance(arm, type) and get_origin(arm) is None and issubclass(arm, BaseModel):
                 return arm
@@ -154,7 +159,8 @@ def explain(
         expected = _expected(kind, context)
         where = show_path(base + path)
         return Problem(file, named.key_line, named.key_column, where, f"found the name {quoted(name)}", expected)
-    what = "found something else" if is_secret(path) else node.found()
+    secret = is_secret(path)
+    what = "found something else" if secret else node.found()
     if in_own_words(kind):
         return Problem(
             file,
@@ -163,7 +169,7 @@ def explain(
             show_path(base + path),
             what,
             _expected(kind, context),
-            _hint(kind, node, context),
+            "" if secret else _hint(kind, node, context),
         )
     said = without_url_secrets(error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, "))
     what = said if isinstance(node.value, dict | list) else f"{what}: {said}"

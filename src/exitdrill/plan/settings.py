@@ -13,7 +13,7 @@ from typing import Protocol, get_args, get_origin
 from pydantic import BaseModel, JsonValue, SecretBytes, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
-from exitdrill.plan.explain import arms, explain, field_names, in_own_words, located
+from exitdrill.plan.explain import annotations_at, arms, explain, field_names, in_own_words, located
 from exitdrill.plan.files import PlaceFile
 from exitdrill.plan.problems import KeyPath, Problem, Problems, show_path
 from exitdrill.plan.secrets import has_reference, is_reference, malformed
@@ -70,15 +70,13 @@ def check_settings(
             problems.add(Problem(file, node.line, node.column, shown, "a '${' that begins no reference", expected))
 
     def hidden(where: KeyPath) -> bool:
-        return any(where[: len(s)] == s or s[: len(where)] == where for s in secret)
+        return any(_holds_secret(annotation, set()) for annotation in annotations_at(model, where))
 
     for error in _errors(model, own, emulated=emulated):
         where = located(own, error["loc"])[0]
-        if literal and not in_own_words(error["type"]):
-            continue  # a connector's own message might repeat what it was given
-        problem = explain(
-            file, own, model, error, base=path, names=COMMON, is_secret=hidden if where else lambda _path: False
-        )
+        if where in literal or (literal and not in_own_words(error["type"])):
+            continue  # it was named above; and a connector's own message might repeat what it was given
+        problem = explain(file, own, model, error, base=path, names=COMMON, is_secret=hidden)
         if problem is not None:
             problems.add(problem)
 
@@ -109,6 +107,20 @@ def _secrets(annotation: object, node: Node, path: KeyPath) -> Iterator[tuple[Ke
         elif isinstance(origin, type) and issubclass(origin, Iterable) and inner:
             for index, child in enumerate(node.items):
                 yield from _secrets(inner[0], child, (*path, index))
+
+
+def _holds_secret(annotation: object, seen: set[object]) -> bool:
+    """Whether what is annotated is a secret or has one in it; `seen` ends the search in models of themselves."""
+    for arm in arms(annotation):
+        if arm in (SecretStr, SecretBytes):
+            return True
+        inner = list(get_args(arm))
+        if isinstance(arm, type) and get_origin(arm) is None and issubclass(arm, BaseModel) and arm not in seen:
+            seen.add(arm)
+            inner = [field.annotation for field in arm.model_fields.values()]
+        if any(_holds_secret(part, seen) for part in inner):
+            return True
+    return False
 
 
 def _errors(model: type[BaseModel], own: Node, *, emulated: bool) -> Iterator[ErrorDetails]:
