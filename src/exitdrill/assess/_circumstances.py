@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from exitdrill.assess._causes import emulated, fatal, final_steps
 from exitdrill.assess._common import DRILL, drill_rta_ns, finding, gravity
 from exitdrill.model.human import count, duration
-from exitdrill.model.record import RunRecord, RunStatus, StepStatus
+from exitdrill.model.record import Check, RunRecord, RunStatus, StepStatus
 from exitdrill.model.verdict import Finding, Severity
 from exitdrill.plan.drill import DrillPlan, Mode
 
@@ -92,13 +92,16 @@ def _clocks(plan: DrillPlan, record: RunRecord) -> Iterator[Finding]:
 
 
 def _checks(record: RunRecord) -> Iterator[Finding]:
+    notes: dict[tuple[str, str], list[Check]] = {}
     for check in record.checks:
         if not check.ready:
             text = f"preflight: {check.name} not ready at {check.resource}: {check.found}"
             yield finding(Severity.WARNING, DRILL, text, check.action or "put it right before the next drill")
         elif check.action:
-            text = f"preflight: {check.name} at {check.resource}: {check.found}"
-            yield finding(Severity.NOTE, DRILL, text, check.action)
+            notes.setdefault((check.name, check.resource), []).append(check)
+    for (name, resource), checks in notes.items():
+        text = f"preflight: {name} at {resource}: " + "; ".join(check.found for check in checks)
+        yield finding(Severity.NOTE, DRILL, text, checks[0].action)
 
 
 def _scope(plan: DrillPlan, record: RunRecord) -> Iterator[Finding]:
