@@ -38,6 +38,7 @@ class TerminalAsker:
             err(f"To be done by hand: {question.step}" if manual else f"Needs approval: {question.step}")
             err(f"  why      {question.why}")
             err(f"  by hand  {question.by_hand}")
+            err(f"  clock    it runs on while you decide: {self._screen.left}")
             verb = "Done by" if manual else "Approved by"
             sys.stderr.write(f"{verb} (your name; nothing means no): ")
             sys.stderr.flush()

@@ -18,7 +18,6 @@ __all__ = ["Follower", "Leg", "at", "left"]
 
 _WINDOW_SECONDS = 15.0
 _SHORTEST_SECONDS = 1.0
-_LEGS = ("evacuate", "rebuild")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +53,14 @@ class Leg:
 
     def line(self) -> str:
         """On one line, for a log."""
-        of = "" if self.total is None else f" of {self.total.objects:,}"
+        going = self.total is not None and self.objects < self.total.objects
+        of = f" of {self.total.objects:,}" if self.total is not None and going else ""
         words = [f"{self.task} {self.asset}: {self.objects:,}{of} objects"]
         if self.size_bytes:
-            of = f" of {bytes_(self.total.size_bytes)}" if self.total is not None and self.task in _LEGS else ""
-            words += [f"{bytes_(self.size_bytes)}{of}", f"{bytes_(self.bytes_per_second)}/s"]
+            of = f" of {bytes_(self.total.size_bytes)}" if self.total is not None and going else ""
+            words.append(f"{bytes_(self.size_bytes)}{of}")
+        if self.bytes_per_second:
+            words.append(f"{bytes_(self.bytes_per_second)}/s")
         return ", ".join([*words, count(self.errors, "error")])
 
 
@@ -103,7 +105,12 @@ class Follower:
         with self._lock:
             return [self._leg(key) for key in self._workers]
 
-    def _leg(self, key: tuple[str, str]) -> Leg:
+    def finished(self) -> list[Leg]:
+        """As `legs`, each with its rate over the whole phase."""
+        with self._lock:
+            return [self._leg(key, whole=True) for key in self._workers]
+
+    def _leg(self, key: tuple[str, str], *, whole: bool = False) -> Leg:
         task, asset = key
         ticks = [*self._workers[key].values()]
         if key in self._base:
@@ -111,8 +118,11 @@ class Follower:
         objects, size, errors = (sum(getattr(t, n) for t in ticks) for n in ("objects", "size_bytes", "errors"))
         samples = self._samples.get(key)
         per_second = (0.0, 0.0)
-        if samples and (span := samples[-1][0] - samples[0][0]) >= _SHORTEST_SECONDS:
-            per_second = ((objects - samples[0][1]) / span, (size - samples[0][2]) / span)
+        base = self._base.get(key, Tick(task, asset, 0, 0, 0))
+        if samples:
+            first = (self._began_seconds, base.objects, base.size_bytes) if whole else samples[0]
+            if (span := samples[-1][0] - first[0]) >= _SHORTEST_SECONDS:
+                per_second = ((objects - first[1]) / span, (size - first[2]) / span)
         total = None if task == "inventory" or task.startswith("clean") else self._totals.get(asset)
         return Leg(task, asset, objects, size, errors, total, max(0.0, per_second[1]), max(0.0, per_second[0]))
 

@@ -18,6 +18,7 @@ from exitdrill.model.human import bytes_, duration
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.live import Live
 
     from exitdrill.model.record import AssetRecord
     from exitdrill.playbook.run import Run
@@ -89,7 +90,8 @@ class Screen(ABC):
         return 0 if self._run is None else self._run.clock.elapsed_ns
 
     @property
-    def _left(self) -> str:
+    def left(self) -> str:
+        """How much of the RTO is left; empty for a check."""
         if self._check:
             return ""
         rto = None if self._run is None else self._run.plan.objectives.rto
@@ -149,10 +151,10 @@ class PlainScreen(Screen):
 
     def _phase_begins(self, name: str) -> None:
         self._shown.clear()
-        self._say("; ".join(word for word in (f"{name} begins", self._left) if word))
+        self._say("; ".join(word for word in (f"{name} begins", self.left) if word))
 
     def _phase_ends(self, name: str, how: str, seconds: float) -> None:
-        for leg in self._follower.legs():
+        for leg in self._follower.finished():
             self._say(leg.line())
         self._say(f"{name} {how} after {duration(seconds)}")
 
@@ -162,7 +164,7 @@ class PlainScreen(Screen):
             if now - self._shown.setdefault(key, now) < self._every:
                 return
             self._shown[key] = now
-        self._say("; ".join(word for word in (leg.line(), self._left) if word))
+        self._say("; ".join(word for word in (leg.line(), self.left) if word))
 
 
 class LiveScreen(Screen):
@@ -171,10 +173,13 @@ class LiveScreen(Screen):
     def __init__(self) -> None:
         """See the class. Draws nothing until `attach`."""
         super().__init__()
+        self._console = terminal(sys.stderr)
+        self._live = self._new_live()
+
+    def _new_live(self) -> "Live":
         from rich.live import Live
 
-        self._console = terminal(sys.stderr)
-        self._live = Live(
+        return Live(
             console=self._console,
             get_renderable=self._draw,
             refresh_per_second=_REFRESH,
@@ -200,6 +205,7 @@ class LiveScreen(Screen):
         try:
             yield
         finally:
+            self._live = self._new_live()  # a stopped one would draw over the question
             self._live.start()
 
     def _say(self, text: str) -> None:
@@ -213,7 +219,7 @@ class LiveScreen(Screen):
 
         style = {"done": "green", "failed": "bold red"}.get(how, "yellow")
         self._console.print(Text.assemble((f"{how:>7}", style), f"  {name:<12} {duration(seconds):>9}"))
-        for leg in self._follower.legs():
+        for leg in self._follower.finished():
             self._console.print(Text(f"         {harmless(leg.line())}", style="dim"))
 
     def _leg(self, leg: Leg) -> None:
@@ -224,7 +230,7 @@ class LiveScreen(Screen):
         from rich.text import Text
 
         run = self._run
-        if run is None or self._phase is None:
+        if run is None:
             return Text()
         names = [phase.name for phase in run.plan.playbook.phases]
         where = f"{names.index(self._phase) + 1} of {len(names)}" if self._phase in names else ""
@@ -232,10 +238,10 @@ class LiveScreen(Screen):
         late = rto is not None and self._elapsed_ns / _NS > rto.total_seconds()
         stopping = run.stop.is_set()
         head = Text.assemble(
-            (f"{self._phase}", "bold"),
-            (f"  {where}   ", "dim"),
+            (self._phase or "getting ready", "bold"),
+            (f"  {where}   " if where else "   ", "dim"),
             f"elapsed {at(self._elapsed_ns / _NS)}   ",
-            (self._left, "bold red" if late else "bold green"),
+            (self.left, "bold red" if late else "bold green"),
         )
         hint = (
             "stopping: work under way is brought to a safe point; Ctrl-C again exits at once"
