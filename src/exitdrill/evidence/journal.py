@@ -1,8 +1,9 @@
 """The journal: what a run did and decided, in order, on disk before it is done.
 
 One line of canonical JSON (RFC 8785) an event: ``n`` (from 0), ``utc``, ``elapsed_ns`` (drill time), ``session``,
-``event`` and its facts. A line is written with one call and fsynced before `record` returns. A crash can tear
-the last line only; the next process cuts it off and says so in a line of its own.
+``event`` and its facts. A line is fsynced before `record` returns. A crash can tear the last line only; the next
+process cuts it off and says so in a line of its own. Canonical JSON has no whole numbers of 2**53 and more (and
+104 days have that many nanoseconds): those are written as strings of digits, as RFC 7493 says.
 """
 
 import json
@@ -20,6 +21,8 @@ from exitdrill.model.journal import Json
 from exitdrill.transfer.layout import disk_errors, fsync_directory
 
 __all__ = ["Journal", "read_journal"]
+
+_EXACT_MAX = 2**53 - 1
 
 
 class Journal:
@@ -54,13 +57,13 @@ class Journal:
                 "session": self._session,
                 "event": event,
             }
-            data = rfc8785.dumps(line) + b"\n"
+            data = rfc8785.dumps(_exact(line)) + b"\n"
             with disk_errors(str(self._path)):
                 start = os.fstat(self._fd).st_size
                 try:
-                    written = os.write(self._fd, data)
-                    if written != len(data):
-                        written += os.write(self._fd, data[written:])
+                    left = memoryview(data)
+                    while left:
+                        left = left[os.write(self._fd, left) :]
                     os.fsync(self._fd)
                 except OSError:
                     os.ftruncate(self._fd, start)
@@ -72,9 +75,20 @@ class Journal:
         os.close(self._fd)
 
 
+def _exact(value: Any) -> Any:
+    """The value with whole numbers that JSON's doubles cannot hold as strings."""
+    if isinstance(value, Mapping):
+        return {name: _exact(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_exact(item) for item in value]
+    if isinstance(value, int) and abs(value) > _EXACT_MAX:
+        return str(value)
+    return value
+
+
 def _repair(path: Path) -> int:
     """Cut a torn last line off; how many bytes it had."""
-    with path.open("r+b") as file:
+    with disk_errors(str(path)), path.open("r+b") as file:
         size = file.seek(0, os.SEEK_END)
         position = size
         while position > 0:

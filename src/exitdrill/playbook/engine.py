@@ -19,13 +19,16 @@ from exitdrill.plan.drill import Asset, Phase, Step
 from exitdrill.playbook.action import MANUAL, Action, StepContext, action, side_by_side
 from exitdrill.playbook.conductor import Answer, Conductor, Question
 from exitdrill.playbook.emulators import ready_emulators
-from exitdrill.playbook.recording import run_record
+from exitdrill.playbook.recording import note_clock_step, run_record
 from exitdrill.playbook.run import Run
 from exitdrill.transfer.client import Watch, watch
 from exitdrill.transfer.job import Job
 from exitdrill.transfer.layout import write_atomic
 
 __all__ = ["execute", "finish"]
+
+_BRIEF = 300
+_ENDED_BADLY = (StepStatus.FAILED, StepStatus.NOT_ATTEMPTED)
 
 
 def execute(run: Run, conductor: Conductor, *, before: str | None = None) -> None:
@@ -57,11 +60,30 @@ def execute(run: Run, conductor: Conductor, *, before: str | None = None) -> Non
         except StoppedError as error:
             run.error = error
             raise
-        except ExitdrillError as error:
+        except Exception as error:
+            # Also what nobody foresaw: what the run made must not stay behind because of it.
             run.error = error
-            run.journal.record("failed", error=str(error))
+            _say_failed(run, error)
             _last_steps(run, conductor)
             raise
+
+
+def _say_failed(run: Run, error: Exception) -> None:
+    """Into the journal; on a full disk the room kept for this is given back first."""
+    if isinstance(error, NoSpaceError):
+        run.directory.free_reserve()
+    text = str(error) if isinstance(error, ExitdrillError) else f"unexpected {type(error).__name__}: {error}"
+    try:
+        run.journal.record("failed", error=text)
+    except NoSpaceError:
+        run.directory.free_reserve()
+        run.journal.record("failed", error=text)
+
+
+def _brief(error: Exception) -> str:
+    """An error as the steps and the drill name it: the asset, the checks or the journal have the whole of it."""
+    line = str(error).strip().partition("\n")[0]
+    return line if len(line) <= _BRIEF else line[: _BRIEF - 1] + "…"
 
 
 def _phase(run: Run, conductor: Conductor, phase: Phase) -> None:
@@ -76,6 +98,7 @@ def _phase(run: Run, conductor: Conductor, phase: Phase) -> None:
                 _step(run, conductor, phase, step)
     finally:
         run.state.lap(stop())
+        note_clock_step(run)
     run.journal.record("phase ends", phase=phase.name)
 
 
@@ -90,7 +113,8 @@ def _last_steps(run: Run, conductor: Conductor) -> None:
             if step.uses == MANUAL or _done(run, step) or not action(step.uses).always:
                 continue
             try:
-                _attempts(run, conductor, phase, step, None)
+                answer = _ask(run, conductor, step) if step.approval else None
+                _attempts(run, conductor, phase, step, answer)
             except ExitdrillError as error:
                 run.journal.record("failed", step=step.id, error=str(error))
                 run.options.progress.note(f"{step.id}: {error}")
@@ -108,7 +132,7 @@ def _step(run: Run, conductor: Conductor, phase: Phase, step: Step) -> None:
             return
         if isinstance(error, NotReadyError | NoSpaceError):
             raise
-        raise StepFailedError(f"step {step.id!r} failed: {error}", resource=run.id, hint=error.hint) from error
+        raise StepFailedError(f"step {step.id!r} failed: {_brief(error)}", resource=run.id) from error
 
 
 def _ask(run: Run, conductor: Conductor, step: Step) -> Answer:
@@ -136,15 +160,17 @@ def _attempts(run: Run, conductor: Conductor, phase: Phase, step: Step, answer: 
     for attempt in range(1, step.retries + 2):
         run.journal.record("step begins", step=step.id, uses=step.uses, attempt=attempt)
         stop = run.clock.lap(f"step {step.id}")
-        status, error = StepStatus.DONE, ""
+        # Done only once it is: an exception nobody foresaw must not leave a step that a resume would skip.
+        status, error = StepStatus.FAILED, "ended unexpectedly"
         try:
             _limited(run, conductor, phase, step)
+            status, error = StepStatus.DONE, ""
         except ExitdrillError as exc:
             status = StepStatus.STOPPED if isinstance(exc, StoppedError) else StepStatus.FAILED
-            error = str(exc)
+            error = _brief(exc)
             if not exc.transient or attempt > step.retries:
                 raise
-            run.options.progress.note(f"{step.id}: trying again: {exc}")
+            run.options.progress.note(f"{step.id}: trying again: {_brief(exc)}")
         finally:
             run.state.lap(stop(attempts=attempt))
             run.state.step(StepRecord(step.id, phase.name, status, None, attempt, error, by))
@@ -160,21 +186,26 @@ def _limited(run: Run, conductor: Conductor, phase: Phase, step: Step) -> None:
 
     def expire() -> None:
         nonlocal late
-        late = True
+        late = not run.stop.is_set()  # otherwise somebody stopped the run before, and that stands
         run.stop.set()
 
     timer = Timer(step.timeout.total_seconds(), expire)
     timer.daemon = True
     timer.start()
+    stopped: StoppedError | None = None
     try:
         _act(run, conductor, phase, step, action(step.uses))
     except StoppedError as error:
-        if not late:
-            raise
-        run.stop.clear()
-        raise RunError(f"took longer than its limit of {step.timeout}", resource=step.id) from error
+        stopped = error
     finally:
         timer.cancel()
+        timer.join()
+        if late:
+            run.stop.clear()
+    if late:
+        raise RunError(f"took longer than its limit of {step.timeout}", resource=step.id) from stopped
+    if stopped is not None:
+        raise stopped
 
 
 def _act(run: Run, conductor: Conductor, phase: Phase, step: Step, chosen: Action) -> None:
@@ -205,9 +236,9 @@ class _Assets:
     def _one(self, asset: Asset) -> None:
         if self._run.state.done(self._step.id, asset.name):
             return
-        if any(name in self._errors for name in asset.depends_on):
-            self._keep(asset, StepStatus.NOT_ATTEMPTED, "what it depends on failed")
-            self._errors[asset.name] = RunError("not attempted: what it depends on failed", resource=asset.name)
+        if (why := self._hopeless(asset)) is not None:
+            self._keep(asset, StepStatus.NOT_ATTEMPTED, RunError(why, resource=asset.name))
+            self._errors[asset.name] = RunError(f"not attempted: {why}", resource=asset.name)
             return
         self._run.journal.record("asset begins", step=self._step.id, asset=asset.name)
         stop = self._run.clock.lap(f"{self._step.id} {asset.name}")
@@ -216,16 +247,31 @@ class _Assets:
         except ExitdrillError as error:
             self._errors[asset.name] = error
             status = StepStatus.STOPPED if isinstance(error, StoppedError) else StepStatus.FAILED
-            self._keep(asset, status, str(error))
+            self._keep(asset, status, error)
         else:
-            self._keep(asset, StepStatus.DONE, "")
+            self._keep(asset, StepStatus.DONE, None)
         finally:
             self._run.state.lap(stop())
 
-    def _keep(self, asset: Asset, status: StepStatus, error: str) -> None:
-        self._run.state.step(StepRecord(self._step.id, self._phase.name, status, asset.name, 1, error))
-        self._run.state.put(f"asset:{asset.name}", "error", error)
-        self._run.journal.record("asset ends", step=self._step.id, asset=asset.name, status=status.value, error=error)
+    def _hopeless(self, asset: Asset) -> str | None:
+        """Why there is no use in trying: what it depends on failed, or a critical step before this one did."""
+        if any(name in self._errors for name in asset.depends_on):
+            return "what it depends on failed"
+        critical = {step.id for step in _critical(self._run)} - {self._step.id}
+        for step in self._run.state.steps():
+            if step.asset == asset.name and step.id in critical and step.status in _ENDED_BADLY:
+                return f"step {step.id!r} failed for it"
+        return None
+
+    def _keep(self, asset: Asset, status: StepStatus, error: ExitdrillError | None) -> None:
+        """Note how the step ended for an asset, and its first error until the step that raised it succeeds."""
+        run, scope, text = self._run, f"asset:{asset.name}", "" if error is None else _brief(error)
+        run.state.step(StepRecord(self._step.id, self._phase.name, status, asset.name, 1, text))
+        if run.state.get(scope, "error step") in (None, self._step.id):
+            run.state.put(scope, "error", "" if error is None else str(error))
+            run.state.put(scope, "error step", None if error is None else self._step.id)
+        whole = "" if error is None else str(error)
+        run.journal.record("asset ends", step=self._step.id, asset=asset.name, status=status.value, error=whole)
 
 
 def _status(run: Run) -> RunStatus:
@@ -246,19 +292,20 @@ def finish(run: Run) -> Verdict:
     try:
         if isinstance(run.error, NoSpaceError):
             run.directory.free_reserve()
-        record = run_record(run, _status(run))
-        verdict = assess(run.plan, record)
         try:
-            _write(run, codec.dump(record), codec.dump(verdict))
+            return _close(run)
         except NoSpaceError:
             run.directory.free_reserve()
-            _write(run, codec.dump(record), codec.dump(verdict))
-        run.journal.record("closed", status=record.status.value, judgement=verdict.judgement.value)
+            return _close(run)
     finally:
         run.close()
+
+
+def _close(run: Run) -> Verdict:
+    note_clock_step(run)
+    record = run_record(run, _status(run))
+    verdict = assess(run.plan, record)
+    write_atomic(run.directory.record, codec.dump(record))
+    write_atomic(run.directory.verdict, codec.dump(verdict))
+    run.journal.record("closed", status=record.status.value, judgement=verdict.judgement.value)
     return verdict
-
-
-def _write(run: Run, record: bytes, verdict: bytes) -> None:
-    write_atomic(run.directory.record, record)
-    write_atomic(run.directory.verdict, verdict)

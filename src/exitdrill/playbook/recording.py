@@ -14,19 +14,26 @@ from exitdrill.model.record import (
     TeardownRecord,
 )
 from exitdrill.plan.drill import Asset
-from exitdrill.playbook.run import Run
+from exitdrill.playbook.run import CLOCK_STEPS, Run, keep_clock_step
 from exitdrill.transfer.cut import load_cut
 
-__all__ = ["ROLES", "run_record"]
+__all__ = ["ROLES", "note_clock_step", "run_record"]
 
 ROLES = ("source", "vault", "target")
+_STEP_NS = 1_000_000_000
+_SLEW = 0.0005
+"""A time service may make a clock run this much faster or slower without stepping it (ntpd's limit)."""
+_TEXT = 300
 
 
 def run_record(run: Run, status: RunStatus) -> RunRecord:
     """What was measured so far. Reads the run's directory; never fails for what is missing there."""
     assets = tuple(_asset(run, asset) for asset in run.plan.assets)
-    critical = [r.recovered_elapsed_ns for a, r in zip(run.plan.assets, assets, strict=True) if a.critical]
-    recovered = None if None in critical or not critical else max(n for n in critical if n is not None)
+    pairs = tuple(zip(run.plan.assets, assets, strict=True))
+    # Without any critical asset all of them count: the clock stops when the last is proven.
+    decisive = [r.recovered_elapsed_ns for a, r in pairs if a.critical] or [r.recovered_elapsed_ns for r in assets]
+    known = [n for n in decisive if n is not None]
+    recovered = max(known) if known and len(known) == len(decisive) else None
     return RunRecord(
         run_id=run.id,
         drill=run.plan.name,
@@ -48,8 +55,15 @@ def run_record(run: Run, status: RunStatus) -> RunRecord:
         clock_steps_ns=_clock_steps(run),
         sessions=run.session,
         orchestrator=run.orchestrator,
-        error="" if run.error is None else str(run.error),
+        error="" if run.error is None else _first_line(run.error),
     )
+
+
+def _first_line(error: Exception) -> str:
+    """What ended the run, in short: its steps, assets and checks say it in full."""
+    text = str(error) if isinstance(error, ExitdrillError) else f"unexpected {type(error).__name__}: {error}"
+    line = text.strip().partition("\n")[0]
+    return line if len(line) <= _TEXT else line[: _TEXT - 1] + "…"
 
 
 def _asset(run: Run, asset: Asset) -> AssetRecord:
@@ -89,7 +103,9 @@ def _severance(run: Run) -> SeveranceRecord | None:
         cut.removed_variables,
         tuple(str(p) for p in probed) if isinstance(probed, list) else (),
         attempts,
-        holds=bool(cut.probes) and probed is not None and probed == again,
+        # A source without a network address (a directory) has nothing to probe: then its absent credentials are
+        # all that the probe showed, and a check of preflight says so. One with addresses must have been probed.
+        holds=bool(cut.probes or not cut.hosts) and probed is not None and probed == again,
     )
 
 
@@ -107,11 +123,17 @@ def _teardown(run: Run) -> TeardownRecord | None:
     )
 
 
+def note_clock_step(run: Run) -> None:
+    """Keep how far the wall clock has jumped since the last look, if it was more than slewing can do."""
+    stepped, elapsed = run.clock.stepped_ns, run.clock.elapsed_ns
+    seen_stepped, seen_elapsed = run.clock_seen
+    jump = stepped - seen_stepped
+    if abs(jump) > _STEP_NS + _SLEW * (elapsed - seen_elapsed):
+        keep_clock_step(run.state, jump)
+        run.journal.record("clock stepped", by_ns=jump)
+    run.clock_seen = (stepped, elapsed)
+
+
 def _clock_steps(run: Run) -> tuple[int, ...]:
-    """Jumps of the wall clock of more than a second, this session's included."""
-    kept = run.state.get("run", "clock steps")
-    steps = [int(str(n)) for n in kept] if isinstance(kept, list) else []
-    if abs(run.clock.stepped_ns) > 1_000_000_000:  # noqa: PLR2004 - a second: less is ordinary slewing
-        steps.append(run.clock.stepped_ns)
-        run.state.put("run", "clock steps", list(steps))
-    return tuple(steps)
+    kept = run.state.get("run", CLOCK_STEPS)
+    return tuple(int(str(n)) for n in kept) if isinstance(kept, list) else ()

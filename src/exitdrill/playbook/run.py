@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -83,6 +84,8 @@ class Run:
     """Who conducts it, for the record."""
     error: Exception | None = None
     """What ended it, if something did."""
+    clock_seen: tuple[int, int] = (0, 0)
+    """How far the wall clock had stepped when it was last looked at, and when in drill time that was."""
 
     @property
     def id(self) -> str:
@@ -143,6 +146,16 @@ class Run:
 Submit = Callable[[str, Job], Callable[[], Result]]
 
 
+CLOCK_STEPS = "clock steps"
+_STEP_SECONDS = 1.0
+
+
+def keep_clock_step(state: State, jump_ns: int) -> None:
+    """Keep one jump of the wall clock for the record."""
+    kept = state.get("run", CLOCK_STEPS)
+    state.put("run", CLOCK_STEPS, [*(kept if isinstance(kept, list) else ()), jump_ns])
+
+
 def _run_id(now: datetime) -> str:
     return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
@@ -179,13 +192,25 @@ def declare(plan: DrillPlan, runs: Path, options: RunOptions | None = None, cloc
     )
     directory.write_facts(facts)
     state = State(directory.state)
-    for asset in plan.assets:
-        # In the journal before the first byte moves: nobody can choose the sample to suit the result.
-        seed = secrets.token_hex(32)
-        journal.record("sample seed", asset=asset.name, seed=seed)
-        AssetFacts(state, asset.name).put("seed", seed)
+    _commit_seeds(plan, journal, state, {})
     state.put("run", "sessions", 1)
     return Run(plan, directory, facts, journal, drill_clock, state, options or RunOptions(), 1, lock)
+
+
+def _commit_seeds(plan: DrillPlan, journal: Journal, state: State, journalled: Mapping[str, str]) -> None:
+    """Draw the seeds of the samples that were not drawn yet.
+
+    Each is in the journal before the first byte moves: nobody can choose the sample to suit the result.
+    """
+    for asset in plan.assets:
+        facts = AssetFacts(state, asset.name)
+        if facts.get("seed") is not None:
+            continue
+        seed = journalled.get(asset.name)
+        if seed is None:
+            seed = secrets.token_hex(32)
+            journal.record("sample seed", asset=asset.name, seed=seed)
+        facts.put("seed", seed)
 
 
 def reopen(path: Path, options: RunOptions | None = None, clock: Clock | None = None) -> Run:
@@ -204,23 +229,44 @@ def reopen(path: Path, options: RunOptions | None = None, clock: Clock | None = 
     clock = clock or SystemClock()
     directory = RunDirectory(path.resolve())
     facts = directory.facts()
-    lock = directory.lock()
-    plan = plans.from_json(json.loads(directory.plan.read_bytes()))
+    with ExitStack() as undo:
+        lock = undo.enter_context(directory.lock())
+        plan = plans.from_json(json.loads(directory.plan.read_bytes()))
+        last, seeds = _last_event(directory)
+        last_utc = parse_utc(str(last["utc"]))
+        behind_seconds = (clock.utc_now() - last_utc).total_seconds()
+        t0 = parse_utc(facts.t0_utc)
+        drill_clock, downtime = DrillClock.resumed(clock, t0, last_utc, int(str(last["elapsed_ns"])))
+        state = State(directory.state)
+        undo.callback(state.close)
+        session = int(str(state.get("run", "sessions") or 1)) + 1
+        state.put("run", "sessions", session)
+        state.put("run", "status", None)
+        journal = Journal(directory.journal, drill_clock, session)
+        undo.callback(journal.close)
+        journal.record("resumed", downtime_ns=downtime.duration_ns, tool_version=__version__)
+        state.lap(downtime)
+        if behind_seconds < -_STEP_SECONDS:  # earlier now than when the last process wrote: set back meanwhile
+            keep_clock_step(state, int(behind_seconds * 1_000_000_000))
+            journal.record("clock stepped", by_ns=int(behind_seconds * 1_000_000_000))
+        _commit_seeds(plan, journal, state, seeds)
+        undo.pop_all()
+    run = Run(plan, directory, facts, journal, drill_clock, state, options or RunOptions(), session, lock)
+    run.clock_seen = (0, drill_clock.elapsed_ns)
+    return run
+
+
+def _last_event(directory: RunDirectory) -> tuple[Mapping[str, Json], dict[str, str]]:
+    """The journal's last line, and the seeds in it. Raises RunError, EvidenceError."""
     last: Mapping[str, Json] | None = None
+    seeds: dict[str, str] = {}
     for event in read_journal(directory.journal):
         last = event
+        if event["event"] == "sample seed":
+            seeds[str(event["asset"])] = str(event["seed"])
     if last is None:
-        raise RunError("the journal is empty: the drill was never declared", resource=str(path))
-    t0 = parse_utc(facts.t0_utc)
-    drill_clock, downtime = DrillClock.resumed(clock, t0, parse_utc(str(last["utc"])), int(str(last["elapsed_ns"])))
-    state = State(directory.state)
-    session = int(str(state.get("run", "sessions") or 1)) + 1
-    state.put("run", "sessions", session)
-    state.put("run", "status", None)
-    journal = Journal(directory.journal, drill_clock, session)
-    journal.record("resumed", downtime_ns=downtime.duration_ns, tool_version=__version__)
-    state.lap(downtime)
-    return Run(plan, directory, facts, journal, drill_clock, state, options or RunOptions(), session, lock)
+        raise RunError("the journal is empty: the drill was never declared", resource=str(directory.path))
+    return last, seeds
 
 
 def find(runs: Path, name: str) -> Path:

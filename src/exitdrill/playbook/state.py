@@ -6,12 +6,14 @@ Its size depends on the playbook and the number of assets, not of objects. One p
 
 import json
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import astuple
 from pathlib import Path
 from threading import Lock
 
 from exitdrill.clock import Lap, format_utc, parse_utc
-from exitdrill.errors import NoSpaceError, RunError
+from exitdrill.errors import ExitdrillError, NoSpaceError, RunError
 from exitdrill.model.journal import Json
 from exitdrill.model.record import Check, StepRecord, StepStatus
 
@@ -39,19 +41,30 @@ class State:
     def __init__(self, path: Path) -> None:
         """See the class."""
         self._path, self._lock = path, Lock()
-        self._db = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.executescript(_TABLES)
+        with self._guarded():
+            self._db = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
+        try:
+            with self._guarded():
+                self._db.execute("PRAGMA journal_mode=WAL")
+                self._db.execute("PRAGMA synchronous=FULL")
+                self._db.executescript(_TABLES)
+        except ExitdrillError:
+            self._db.close()
+            raise
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as exc:
+            if "full" in str(exc) or "disk I/O" in str(exc):
+                hint = "make room, then: exitdrill resume"
+                raise NoSpaceError("the disk is full or fails", resource=str(self._path), hint=hint) from exc
+            raise RunError(f"work state cannot be used: {exc}", resource=str(self._path)) from exc
 
     def _do(self, statement: str, *values: object) -> list[tuple[object, ...]]:
-        with self._lock:
-            try:
-                return self._db.execute(statement, values).fetchall()
-            except sqlite3.OperationalError as exc:
-                if "full" in str(exc):
-                    raise NoSpaceError("the disk is full", resource=str(self._path)) from exc
-                raise RunError(f"work state cannot be used: {exc}", resource=str(self._path)) from exc
+        with self._lock, self._guarded():
+            return self._db.execute(statement, values).fetchall()
 
     def get(self, scope: str, name: str) -> Json:
         """A fact, or None."""
@@ -65,7 +78,13 @@ class State:
     def step(self, step: StepRecord) -> None:
         """Keep how a step stands."""
         values = (step.id, step.asset or "", step.phase, step.status.value, step.attempts, step.error, step.approved_by)
-        self._do("INSERT OR REPLACE INTO steps VALUES (?, ?, ?, ?, ?, ?, ?)", *values)
+        # Not REPLACE, which would give the row another place in the order.
+        self._do(
+            "INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id, asset) DO UPDATE SET"
+            " phase = excluded.phase, status = excluded.status, attempts = excluded.attempts,"
+            " error = excluded.error, approved_by = excluded.approved_by",
+            *values,
+        )
 
     def steps(self) -> tuple[StepRecord, ...]:
         """Every step that was begun, in the order they were first kept."""
@@ -111,6 +130,10 @@ class State:
     def forget_checks(self) -> None:
         """Preflight begins anew."""
         self._do("DELETE FROM checks")
+
+    def forget_check(self, name: str, resource: str) -> None:
+        """What was found before is looked at anew."""
+        self._do("DELETE FROM checks WHERE name = ? AND resource = ?", name, resource)
 
     def refused(self, address: str, during: str) -> None:
         """Count one connection to the source after the cut."""

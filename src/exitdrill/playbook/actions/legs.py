@@ -36,6 +36,7 @@ class Inventory(Action):
         kind, context = _of(ctx)
         checks = kind.inventory(context)
         for check in checks:
+            ctx.run.state.forget_check(check.name, check.resource)
             ctx.run.state.check(check)
             ctx.run.journal.record("checked", name=check.name, resource=check.resource, ready=check.ready)
         must_be_ready(checks)
