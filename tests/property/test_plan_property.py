@@ -40,7 +40,7 @@ class Connectors:
         return Made if name in self.names else None
 
     def roles(self, name: str) -> tuple[str, ...]:
-        return ("source", "vault", "target")
+        return ("source", "vault", "target") if name in self.names else ()
 
 
 def load(drill: bytes, playbook: bytes) -> DrillPlan:
@@ -76,9 +76,10 @@ def test_a_duration_is_the_sum_of_its_parts(parts: tuple[int | None, ...], iso: 
 def test_any_text_is_a_duration_or_a_definition_error(text: str) -> None:
     """Nothing else is raised, and a duration is longer than zero."""
     try:
-        assert timedelta(0) < parse_duration(text) <= timedelta(seconds=TEN_YEARS)
-    except DefinitionError as error:
-        assert error.expected
+        found = parse_duration(text)
+    except DefinitionError:
+        return
+    assert timedelta(0) < found <= timedelta(seconds=TEN_YEARS)
 
 
 # plans

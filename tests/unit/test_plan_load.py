@@ -84,7 +84,8 @@ class Connectors:
     def __call__(self, name: str) -> type[BaseModel] | None:
         if name == "broken":
             raise MissingExtraError("connector 'broken' cannot be loaded", hint="pip install it")
-        return {"cloud": Cloud, "disk": Disk}.get(name)
+        models: dict[str, type[BaseModel]] = {"cloud": Cloud, "disk": Disk}
+        return models.get(name)
 
     def roles(self, name: str) -> frozenset[str]:
         return frozenset({"vault"}) if name == "disk" else frozenset({"source", "vault", "target"})
@@ -153,27 +154,38 @@ def test_the_order_of_assets_is_the_files_where_nothing_else_is_asked(tmp_path: 
         (
             "verify: sampled",
             "verfy: sampled",
-            "drill.yaml:16:5: assets[0].verfy: unknown field; expected one of classification, critical, depends_on, "
-            "directory_stubs, kind, name, objectives, owner, rename, sample, source, target, verify "
-            "(did you mean 'verify'?)",
+            (
+                "drill.yaml:16:5: assets[0].verfy: unknown field; expected one of classification, "
+                "critical, depends_on, "
+                "directory_stubs, kind, name, objectives, owner, rename, sample, source, target, verify "
+                "(did you mean 'verify'?)"
+            ),
         ),
         (
             "verify: sampled",
             "verify: atested",
-            "drill.yaml:16:13: assets[0].verify: found 'atested'; expected one of listed, attested, sampled, full "
-            "(did you mean 'attested'?)",
+            (
+                "drill.yaml:16:13: assets[0].verify: found 'atested'; expected one of listed, attested, sampled, full "
+                "(did you mean 'attested'?)"
+            ),
         ),
         (
             "verify: sampled",
             "verify: no",
-            "drill.yaml:16:13: assets[0].verify: found no, which YAML reads as false; expected one of listed, attested, "
-            "sampled, full",
+            (
+                "drill.yaml:16:13: assets[0].verify: found no, which YAML reads as false; expected one of "
+                "listed, attested, "
+                "sampled, full"
+            ),
         ),
         (
             "verify: sampled",
             "rename: no",
-            "drill.yaml:16:13: assets[0].rename: found no, which YAML reads as false; expected one of none, percent "
-            "(did you mean 'none'?)",
+            (
+                "drill.yaml:16:13: assets[0].rename: found no, which YAML reads as false; expected one of "
+                "none, percent "
+                "(did you mean 'none'?)"
+            ),
         ),
         ("verify: sampled", "sample: 0", "drill.yaml:16:13: assets[0].sample: found the number 0; expected 1 or more"),
         (
@@ -207,25 +219,36 @@ def test_the_order_of_assets_is_the_files_where_nothing_else_is_asked(tmp_path: 
         (
             "name: small",
             "name: ../small",
-            "drill.yaml:2:7: name: found '../small'; expected 1 to 63 letters, digits, dots, dashes and underscores, "
-            "beginning with a letter or digit",
+            (
+                "drill.yaml:2:7: name: found '../small'; expected 1 to 63 letters, digits, dots, dashes "
+                "and underscores, "
+                "beginning with a letter or digit"
+            ),
         ),
         (
             "places:\n",
             "places:\n  o wn: {connector: cloud, account: x}\n",
-            "drill.yaml:7:3: places['o wn']: found the name 'o wn'; expected 1 to 63 letters, digits, dots, dashes and "
-            "underscores, beginning with a letter or digit",
+            (
+                "drill.yaml:7:3: places['o wn']: found the name 'o wn'; expected 1 to 63 letters, digits, "
+                "dots, dashes and "
+                "underscores, beginning with a letter or digit"
+            ),
         ),
         (
             'jurisdiction: "NO"',
             "jurisdiction: NO",
-            "drill.yaml:8:55: places.own.jurisdiction: found NO, which YAML reads as false; expected text "
-            '(write "NO" in quotes)',
+            (
+                "drill.yaml:8:55: places.own.jurisdiction: found NO, which YAML reads as false; expected text "
+                '(write "NO" in quotes)'
+            ),
         ),
         (
             "rto: 1h30m",
             "rto: 24",
-            "drill.yaml:5:19: objectives.rto: found the number 24; expected a duration such as 24h, 90m, 1h30m, 7d or PT4H",
+            (
+                "drill.yaml:5:19: objectives.rto: found the number 24; expected a duration such as 24h, "
+                "90m, 1h30m, 7d or PT4H"
+            ),
         ),
         ("rto: 1h30m", "rto: 0h", "drill.yaml:5:19: objectives.rto: found '0h'; expected a duration longer than zero"),
         (
@@ -244,43 +267,61 @@ def test_the_order_of_assets_is_the_files_where_nothing_else_is_asked(tmp_path: 
         (
             "connector: disk",
             "connector: dsk",
-            "drill.yaml:8:20: places.own.connector: no connector is called 'dsk'; expected one of broken, cloud, disk "
-            "(did you mean 'disk'?)",
+            (
+                "drill.yaml:8:20: places.own.connector: no connector is called 'dsk'; expected one of "
+                "broken, cloud, disk "
+                "(did you mean 'disk'?)"
+            ),
         ),
         (
             "vault: own",
             "vault: owm",
-            "drill.yaml:10:31: route.vault: no place is called 'owm'; expected one of away, cloud, own (did you mean 'own'?)",
+            (
+                "drill.yaml:10:31: route.vault: no place is called 'owm'; expected one of away, cloud, own "
+                "(did you mean 'own'?)"
+            ),
         ),
         (
             "vault: own",
             "vault: cloud",
-            "drill.yaml:10:31: route.vault: place 'cloud' is the source already; expected three places "
-            "(what leaves a place cannot come up there)",
+            (
+                "drill.yaml:10:31: route.vault: place 'cloud' is the source already; expected three places "
+                "(what leaves a place cannot come up there)"
+            ),
         ),
         (
             "  away: {connector: cloud, account: elsewhere}",
             "  away: {connector: disk, path: /srv}",
-            "drill.yaml:10:44: route.target: place 'away' has connector disk, which cannot be a target; expected a place "
-            "whose connector can; this one can be one of vault",
+            (
+                "drill.yaml:10:44: route.target: place 'away' has connector disk, which cannot be a "
+                "target; expected a place "
+                "whose connector can; this one can be one of vault"
+            ),
         ),
         (
             "account: records",
             "emulator: azurit",
-            "drill.yaml:7:39: places.cloud.emulator: no emulator is called 'azurit'; expected one of azurite "
-            "(did you mean 'azurite'?)",
+            (
+                "drill.yaml:7:39: places.cloud.emulator: no emulator is called 'azurit'; expected one of azurite "
+                "(did you mean 'azurite'?)"
+            ),
         ),
         (
             "account: records",
             "account: records, seed: {container: files}",
-            "drill.yaml:7:53: places.cloud.seed: a seed without an emulator; expected emulator: one of azurite "
-            "(a real place is never filled with made-up objects)",
+            (
+                "drill.yaml:7:53: places.cloud.seed: a seed without an emulator; expected emulator: one of azurite "
+                "(a real place is never filled with made-up objects)"
+            ),
         ),
         (
             "account: records",
             "emulator: azurite, seed: {container: files, objcts: 3}",
-            "drill.yaml:7:73: places.cloud.seed.objcts: unknown field; expected one of bytes_max, container, hostile, "
-            "objects, prefix, random (did you mean 'objects'?)",
+            (
+                "drill.yaml:7:73: places.cloud.seed.objcts: unknown field; expected one of bytes_max, "
+                "container, hostile, "
+                "objects, prefix, random (did you mean 'objects'?)"
+            ),
         ),
         (
             "account: records",
@@ -290,21 +331,27 @@ def test_the_order_of_assets_is_the_files_where_nothing_else_is_asked(tmp_path: 
         (
             "places:\n",
             "places:\n  spare: {connector: cloud, emulator: azurite}\n",
-            "drill.yaml:7:39: places.spare.emulator: an emulator for a place that is not in the route; "
-            "expected a place in the route",
+            (
+                "drill.yaml:7:39: places.spare.emulator: an emulator for a place that is not in the route; "
+                "expected a place in the route"
+            ),
         ),
         # assets
         (
             "kind: objects",
             "kind: object",
-            "drill.yaml:13:11: assets[0].kind: no kind of asset is called 'object'; expected one of objects, vm "
-            "(did you mean 'objects'?)",
+            (
+                "drill.yaml:13:11: assets[0].kind: no kind of asset is called 'object'; expected one of objects, vm "
+                "(did you mean 'objects'?)"
+            ),
         ),
         (
             "[people]",
             "[peple]",
-            "drill.yaml:17:18: assets[0].depends_on[0]: no asset is called 'peple'; expected one of files, people "
-            "(did you mean 'people'?)",
+            (
+                "drill.yaml:17:18: assets[0].depends_on[0]: no asset is called 'peple'; expected one of files, people "
+                "(did you mean 'people'?)"
+            ),
         ),
         (
             "[people]",
@@ -314,19 +361,26 @@ def test_the_order_of_assets_is_the_files_where_nothing_else_is_asked(tmp_path: 
         (
             "b/}\n",
             "b/}\n    depends_on: [files]\n",
-            "drill.yaml:17:17: assets[0].depends_on: a cycle: files -> people -> files; "
-            "expected assets that can be up before it",
+            (
+                "drill.yaml:17:17: assets[0].depends_on: a cycle: files -> people -> files; "
+                "expected assets that can be up before it"
+            ),
         ),
         (
             "b/}\n",
             "b/}\n  - {name: people, kind: vm, source: {}, target: {}}\n",
-            "drill.yaml:22:12: assets[2].name: the name 'people' is given twice, first in line 18; expected each name once",
+            (
+                "drill.yaml:22:12: assets[2].name: the name 'people' is given twice, first in line 18; "
+                "expected each name once"
+            ),
         ),
         (
             "{container: files}",
             "{contaner: files}",
-            "drill.yaml:14:14: assets[0].source.contaner: unknown field; expected one of bucket, container, prefix "
-            "(did you mean 'container'?)",
+            (
+                "drill.yaml:14:14: assets[0].source.contaner: unknown field; expected one of bucket, container, prefix "
+                "(did you mean 'container'?)"
+            ),
         ),
         (
             "{container: files}",
@@ -336,8 +390,10 @@ def test_the_order_of_assets_is_the_files_where_nothing_else_is_asked(tmp_path: 
         (
             "{container: files}",
             "{container: files, bucket: files}",
-            "drill.yaml:14:13: assets[0].source: both container and bucket, which mean the same; "
-            "expected container: NAME, or bucket: NAME",
+            (
+                "drill.yaml:14:13: assets[0].source: both container and bucket, which mean the same; "
+                "expected container: NAME, or bucket: NAME"
+            ),
         ),
         (
             "source: {container: files}",
@@ -347,27 +403,35 @@ def test_the_order_of_assets_is_the_files_where_nothing_else_is_asked(tmp_path: 
         (
             "target: {container: people, prefix: b/}",
             "target: {container: files, prefix: b/}",
-            "drill.yaml:21:25: assets[1].target: assets[0] comes up at 'files/', which overlaps; "
-            "expected a container or a prefix of its own",
+            (
+                "drill.yaml:21:25: assets[1].target: assets[0] comes up at 'files/', which overlaps; "
+                "expected a container or a prefix of its own"
+            ),
         ),
         (
             "source: {container: files}",
             'source: {container: "${env:X}"}',
-            "drill.yaml:14:25: assets[0].source.container: a reference here stays as it is; expected a plain value "
-            "(only a place's settings are resolved)",
+            (
+                "drill.yaml:14:25: assets[0].source.container: a reference here stays as it is; expected a plain value "
+                "(only a place's settings are resolved)"
+            ),
         ),
         # the file's version
         (
             "exitdrill: 1",
             "exitdrill: 2",
-            "drill.yaml:1:12: exitdrill: found the number 2; expected exitdrill: 1 "
-            "(this file was made for another version of exitdrill)",
+            (
+                "drill.yaml:1:12: exitdrill: found the number 2; expected exitdrill: 1 "
+                "(this file was made for another version of exitdrill)"
+            ),
         ),
         (
             "exitdrill: 1",
             "exitdrill: true",
-            "drill.yaml:1:12: exitdrill: found true; expected exitdrill: 1 "
-            "(this file was made for another version of exitdrill)",
+            (
+                "drill.yaml:1:12: exitdrill: found true; expected exitdrill: 1 "
+                "(this file was made for another version of exitdrill)"
+            ),
         ),
         ("exitdrill: 1\n", "", "drill.yaml:1:1: exitdrill: missing; expected exitdrill: 1"),
         # its playbook
@@ -396,24 +460,34 @@ def test_one_wrong_thing_in_a_drill(tmp_path: Path, old: str, new: str, said: st
         (
             "uses: move",
             "uses: mov",
-            "book.yaml:7:15: phases[0].steps[0].uses: no action is called 'mov'; expected one of manual, move "
-            "(did you mean 'move'?)",
+            (
+                "book.yaml:7:15: phases[0].steps[0].uses: no action is called 'mov'; expected one of manual, move "
+                "(did you mean 'move'?)"
+            ),
         ),
         (
             "name: own-phase",
             "name: sever\n    steps: [{id: x, uses: move, why: y, by_hand: z}]\n  - name: inventory",
-            "book.yaml:18:11: phases[2].name: phase inventory stands after evacuate; expected the order declare, "
-            "preflight, inventory, evacuate, sever, rebuild, verify, seal, teardown",
+            (
+                "book.yaml:18:11: phases[2].name: phase inventory stands after evacuate; expected the order declare, "
+                "preflight, inventory, evacuate, sever, rebuild, verify, seal, teardown"
+            ),
         ),
         (
             "name: own-phase",
             "name: evacuate",
-            "book.yaml:16:11: phases[1].name: the phase 'evacuate' is there twice, first in line 4; expected each phase once",
+            (
+                "book.yaml:16:11: phases[1].name: the phase 'evacuate' is there twice, first in line 4; "
+                "expected each phase once"
+            ),
         ),
         (
             "id: ask",
             "id: copy",
-            "book.yaml:18:14: phases[1].steps[0].id: the id 'copy' is given twice, first in line 6; expected each id once",
+            (
+                "book.yaml:18:14: phases[1].steps[0].id: the id 'copy' is given twice, first in line 6; "
+                "expected each id once"
+            ),
         ),
         (
             ", by_hand: Look.",
@@ -433,19 +507,27 @@ def test_one_wrong_thing_in_a_drill(tmp_path: Path, old: str, new: str, said: st
         (
             "timeout: 2h",
             "timeout: soon",
-            "book.yaml:11:18: phases[0].steps[0].timeout: found 'soon'; expected a duration such as 24h, 90m, 1h30m, 7d or PT4H",
+            (
+                "book.yaml:11:18: phases[0].steps[0].timeout: found 'soon'; expected a duration such as "
+                "24h, 90m, 1h30m, 7d or PT4H"
+            ),
         ),
         (
             "with: {",
             "arguments: {",
-            "book.yaml:15:9: phases[0].steps[0].arguments: unknown field; expected one of approval, by_hand, critical, id, "
-            "retries, timeout, uses, why, with",
+            (
+                "book.yaml:15:9: phases[0].steps[0].arguments: unknown field; expected one of approval, "
+                "by_hand, critical, id, "
+                "retries, timeout, uses, why, with"
+            ),
         ),
         (
             "exitdrill: 1",
             "exitdrill: '1'",
-            "book.yaml:1:12: exitdrill: found '1'; expected exitdrill: 1 "
-            "(this file was made for another version of exitdrill)",
+            (
+                "book.yaml:1:12: exitdrill: found '1'; expected exitdrill: 1 "
+                "(this file was made for another version of exitdrill)"
+            ),
         ),
         (PLAYBOOK, "[]", "book.yaml:1:1: found a list; expected a map of fields: 'name: value' lines"),
         (PLAYBOOK, "", "drill.yaml:3:11: playbook: playbook book.yaml: the file is empty"),
@@ -461,8 +543,10 @@ def test_mode_full_refuses_an_emulator(tmp_path: Path) -> None:
     """An emulator never passes for the real thing."""
     text = DRILL.replace("mode: rehearsal", "mode: full").replace("account: records", "emulator: azurite")
     assert complaints(tmp_path, text) == [
-        "drill.yaml:7:39: places.cloud.emulator: an emulator in a drill of mode full; expected no emulator "
-        "(mode: rehearsal for a drill on emulators, or name the real place)"
+        (
+            "drill.yaml:7:39: places.cloud.emulator: an emulator in a drill of mode full; expected no emulator "
+            "(mode: rehearsal for a drill on emulators, or name the real place)"
+        )
     ]
 
 
@@ -504,7 +588,8 @@ mode: 1
 objectives: []
 places: {cloud: 1, own: {connector: []}, away: {connector: cloud, emulator: [], seed: 1}}
 route: {source: [], vault: {}, target: 1}
-assets: [1, {name: [], kind: [], source: 1, target: {container: [], prefix: 1}, depends_on: {}}, {kind: objects, source: []}]
+assets: [1, {name: [], kind: [], source: 1, target: {container: [], prefix: 1}, depends_on: {}},
+  {kind: objects, source: []}]
 """
     found = complaints(tmp_path, text)
     assert all(line.startswith("drill.yaml:") for line in found)

@@ -80,8 +80,10 @@ def test_references_are_let_through(tmp_path: Path, text: str) -> None:
     """A value that is not known yet is no problem, whatever its type."""
     if text.endswith("~"):
         assert check(tmp_path, text) == [
-            "x:3:6: places.p.key: a literal secret; expected a reference "
-            '(write ${env:NAME} or ${file:PATH}; e.g. key: "${env:P_KEY}")'
+            (
+                "x:3:6: places.p.key: a literal secret; expected a reference "
+                '(write ${env:NAME} or ${file:PATH}; e.g. key: "${env:P_KEY}")'
+            )
         ]
         return
     assert check(tmp_path, text) == []
@@ -115,28 +117,76 @@ def test_a_literal_secret_is_refused_and_never_shown(tmp_path: Path, text: str, 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("acount: a", ["x:1:1: places.p.account: missing", "x:2:1: places.p.acount: unknown field; expected one of account, by-name, "
-         "connector, either, emulator, endpoint, jurisdiction, key, login, mode, page-size, region, seed, tokens (did you mean 'account'?)"]),
-        ("account: a\nkye: hunter2", ["x:3:1: places.p.kye: unknown field; expected one of account, by-name, connector, either, emulator, "
-         "endpoint, jurisdiction, key, login, mode, page-size, region, seed, tokens (did you mean 'key'?)"]),
-        ("account: a\nemulater: azurite", ["x:3:1: places.p.emulater: unknown field; expected one of account, by-name, connector, either, "
-         "emulator, endpoint, jurisdiction, key, login, mode, page-size, region, seed, tokens (did you mean 'emulator'?)"]),
-        ("account: a\nlogin: {usr: x}", ["x:3:9: places.p.login.usr: unknown field; expected one of password, user (did you mean 'user'?)"]),
+        (
+            "acount: a",
+            [
+                "x:1:1: places.p.account: missing",
+                (
+                    "x:2:1: places.p.acount: unknown field; expected one of account, by-name, "
+                    "connector, either, emulator, endpoint, jurisdiction, key, login, mode, page-size, region, "
+                    "seed, tokens (did you mean 'account'?)"
+                ),
+            ],
+        ),
+        (
+            "account: a\nkye: hunter2",
+            [
+                (
+                    "x:3:1: places.p.kye: unknown field; expected one of account, by-name, connector, either, "
+                    "emulator, "
+                    "endpoint, jurisdiction, key, login, mode, page-size, region, seed, tokens (did you mean 'key'?)"
+                )
+            ],
+        ),
+        (
+            "account: a\nemulater: azurite",
+            [
+                (
+                    "x:3:1: places.p.emulater: unknown field; expected one of account, by-name, connector, either, "
+                    "emulator, endpoint, jurisdiction, key, login, mode, page-size, region, seed, tokens (did "
+                    "you mean 'emulator'?)"
+                )
+            ],
+        ),
+        (
+            "account: a\nlogin: {usr: x}",
+            ["x:3:9: places.p.login.usr: unknown field; expected one of password, user (did you mean 'user'?)"],
+        ),
         ("account: 5", ['x:2:10: places.p.account: found the number 5; expected text (write "5" in quotes)']),
         ("account: a\npage-size: 0", ["x:3:12: places.p.page-size: found the number 0; expected 1 or more"]),
         ("account: a\npage-size: many", ["x:3:12: places.p.page-size: found 'many'; expected a whole number"]),
         ("account: a\nmode: c", ["x:3:7: places.p.mode: found 'c'; expected one of a, b"]),
         ("account: a\nlogin: x", ["x:3:8: places.p.login: found something else; expected a map"]),
-        ("account: a\nkey: [hunter2]", ["x:3:7: places.p.key[0]: a literal secret; expected a reference (write ${env:NAME} or ${file:PATH}; "
-         'e.g. 0: "${env:P_KEY_0}")', "x:3:6: places.p.key: found something else; expected text"]),
-        ("account: a\nendpoint: ftp://u:p@h/x?sig=s", ["x:3:11: places.p.endpoint: found 'ftp://…@h/x?…': ftp://…@h/x?… is no https address"]),
+        (
+            "account: a\nkey: [hunter2]",
+            [
+                (
+                    "x:3:7: places.p.key[0]: a literal secret; expected a reference (write ${env:NAME} or "
+                    "${file:PATH}; "
+                    'e.g. 0: "${env:P_KEY_0}")'
+                ),
+                "x:3:6: places.p.key: found something else; expected text",
+            ],
+        ),
+        (
+            "account: a\nendpoint: ftp://u:p@h/x?sig=s",
+            ["x:3:11: places.p.endpoint: found 'ftp://…@h/x?…': ftp://…@h/x?… is no https address"],
+        ),
         ("account: a\nendpoint: https://b/", ["x:1:1: places.p: the endpoint is another account's"]),
         ("account: a\nkey: ${env:K}\nlogin: {user: u}", ["x:1:1: places.p: both key and login are given"]),
-        ("account: a\nkey: ${env:K}\nlogin: {user: u}\nregion: ${env:E}", ["x:1:1: places.p: both key and login are given"]),
-        ("account: a\nendpoint: ${AZURE}", ["x:3:11: places.p.endpoint: a '${' that begins no reference; expected ${env:NAME} or ${file:PATH}",
-         "x:3:11: places.p.endpoint: found '${AZURE}': ${AZURE} is no https address"]),
+        (
+            "account: a\nkey: ${env:K}\nlogin: {user: u}\nregion: ${env:E}",
+            ["x:1:1: places.p: both key and login are given"],
+        ),
+        (
+            "account: a\nendpoint: ${AZURE}",
+            [
+                "x:3:11: places.p.endpoint: a '${' that begins no reference; expected ${env:NAME} or ${file:PATH}",
+                "x:3:11: places.p.endpoint: found '${AZURE}': ${AZURE} is no https address",
+            ],
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, said: list[str]) -> None:
     """Names and literal values are checked against the connector's model before anything runs."""
     assert sorted(check(tmp_path, text)) == sorted(said)

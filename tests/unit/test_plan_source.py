@@ -17,7 +17,8 @@ def parse(folder: Path, data: bytes) -> tuple[Node | None, list[str]]:
 
 def test_a_node_knows_what_was_written_and_where(tmp_path: Path) -> None:
     """Lines and columns count from 1, in characters; values are what YAML 1.1 says, dates excepted."""
-    text = "# é\nä: {b: [1, 0x10, 1:30, 1.5, yes, Off, ~, 2026-01-05, \"no\", '5', !!str 6, a b, =]}\nlong: |\n  two\n  lines\n"
+    text = "# é\nä: {b: [1, 0x10, 1:30, 1.5, yes, Off, ~, 2026-01-05, \"no\", '5', !!str 6, a b, =]}\n"
+    text += "long: |\n  two\n  lines\n"
     root, said = parse(tmp_path, b"\xef\xbb\xbf" + text.encode())
     assert said == []
     assert root is not None
