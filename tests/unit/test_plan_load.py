@@ -593,7 +593,7 @@ assets: [1, {name: [], kind: [], source: 1, target: {container: [], prefix: 1}, 
 """
     found = complaints(tmp_path, text)
     assert all(line.startswith("drill.yaml:") for line in found)
-    assert {line.split(":")[1] for line in found} == {"1", "2", "3", "4", "5", "6", "7", "8"} - {"1"}
+    assert {line.split(":")[1] for line in found} == set("23456789")
     assert complaints(tmp_path, text.replace("route: {source: [], vault: {}, target: 1}", "route: 1"))
     assert complaints(tmp_path, text.replace("places: {", "places: [], x: {").replace("assets: [", "assets: {}, y: ["))
     assert complaints(

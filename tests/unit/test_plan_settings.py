@@ -6,10 +6,8 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import AliasGenerator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from exitdrill.connector.registry import InstalledConnectors
-from exitdrill.errors import DefinitionError
 from exitdrill.plan.problems import Problems
-from exitdrill.plan.settings import ConnectorSettings, check_settings
+from exitdrill.plan.settings import check_settings
 from exitdrill.plan.source import read
 
 
@@ -199,16 +197,3 @@ def test_an_emulator_supplies_what_is_missing(tmp_path: Path) -> None:
     assert check(tmp_path, "page-size: many", emulated=True) == [
         "x:2:12: places.p.page-size: found 'many'; expected a whole number"
     ]
-
-
-def test_the_installed_connectors_are_what_a_plan_needs() -> None:
-    """The registry's own answer fits the protocol, and knows the connectors that come with exitdrill."""
-    connectors: ConnectorSettings = InstalledConnectors()
-    assert {"azure", "local", "s3"} <= set(connectors.names)
-    assert connectors("nothing") is None
-    settings = connectors("azure")
-    assert settings is not None
-    assert settings.model_fields["key"].annotation == SecretStr | None
-    assert set(connectors.roles("local")) >= {"vault"}
-    with pytest.raises(DefinitionError):
-        connectors.roles("nothing")

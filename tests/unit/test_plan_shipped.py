@@ -8,25 +8,16 @@ import pytest
 import yaml
 from pydantic import JsonValue
 
-from exitdrill.assets.interface import kind_names
-from exitdrill.connector.registry import InstalledConnectors
-from exitdrill.emulator import NAMES
 from exitdrill.emulator.seed import Seed, parse_seeds
 from exitdrill.errors import DefinitionError, RunError
-from exitdrill.plan import DrillPlan, from_json, load_plan, schema
+from exitdrill.flow.compose import load
+from exitdrill.plan import from_json, schema
 from exitdrill.plan.checks import PHASES
 from exitdrill.plan.drill import Level
 from exitdrill.plan.files import SeedFile
-from exitdrill.playbook.action import action_names
 
 ROOT = Path(__file__).parents[2]
 FILES = [*sorted((ROOT / "drills").glob("*.yaml")), *sorted((ROOT / "playbooks").glob("*.yaml"))]
-
-
-def load(path: Path) -> DrillPlan:
-    return load_plan(
-        path, connectors=InstalledConnectors(), actions=action_names(), kinds=kind_names(), emulators=NAMES
-    )
 
 
 def test_the_rehearsal_needs_nothing_but_this_machine() -> None:

@@ -4,10 +4,10 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from inspect import isabstract
 
-from exitdrill.connector.provider import Connector, Settings
+from exitdrill.connector.provider import Connector
 from exitdrill.errors import ConnectorError, DefinitionError, MissingExtraError
 
-__all__ = ["GROUP", "InstalledConnectors", "connector", "connector_names"]
+__all__ = ["GROUP", "connector", "connector_names"]
 
 GROUP = "exitdrill.connectors"
 
@@ -43,20 +43,3 @@ def connector(name: str) -> Connector:
     if not (isinstance(cls, type) and issubclass(cls, Connector)) or isabstract(cls):
         raise ConnectorError(f"entry point {point.value} of {name!r} is no Connector class")
     return cls()
-
-
-class InstalledConnectors:
-    """What a plan needs to know of the connectors installed here; an `exitdrill.plan.ConnectorSettings`."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """As `connector_names`."""
-        return connector_names()
-
-    def __call__(self, name: str) -> type[Settings] | None:
-        """The model of that connector's settings; None if there is none. Raises as `connector`."""
-        return connector(name).settings if name in self.names else None
-
-    def roles(self, name: str) -> frozenset[str]:
-        """Which roles its places can take. Raises as `connector`."""
-        return connector(name).roles
