@@ -1,7 +1,6 @@
 """Objects: blobs of a container → the vault → objects of a bucket."""
 
 import json
-import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, ClassVar
@@ -9,22 +8,24 @@ from typing import Any, ClassVar
 from exitdrill.assets.interface import AssetContext, AssetKind, Forecast, Removed
 from exitdrill.assets.preflight import describe_survey, object_checks
 from exitdrill.assets.survey import survey
-from exitdrill.clock import Stopwatch, SystemClock, parse_utc
+from exitdrill.clock import Clock, Stopwatch, parse_utc
 from exitdrill.connector.capabilities import Capabilities
 from exitdrill.connector.objects import ObjectStore
+from exitdrill.errors import ArchivedError, ChangedError, NotFoundError
 from exitdrill.model.digests import DigestKind
 from exitdrill.model.record import AssetRecord, Check, LegRecord, Mishap, VerificationRecord
 from exitdrill.plan.drill import Level
-from exitdrill.transfer.inventory import STEM, inventory_counts, inventory_rows
-from exitdrill.transfer.job import Job
+from exitdrill.transfer.inventory import STEM, inventory_counts, inventory_rows, is_complete
+from exitdrill.transfer.job import Job, Result
 from exitdrill.transfer.places import container_of, prefix_of, vault_container
-from exitdrill.transfer.rows import part_numbers
+from exitdrill.transfer.rows import InventoryRow, part_numbers
 from exitdrill.transfer.tally import MISHAPS_KEPT, leg_facts
 
 __all__ = ["ObjectsKind"]
 
 _GROUPS_AT_MOST = 100
 _PROBED_OBJECTS = 24
+_PROBED_BYTES = 16_000_000
 
 
 class ObjectsKind(AssetKind):
@@ -77,12 +78,13 @@ class ObjectsKind(AssetKind):
         record = self.record(ctx)
         found = record.verification
         listed = record.listed.objects
-        return found is not None and found.equal == listed and not (found.different or found.missing)
+        complete = is_complete(ctx.directory.inventory(ctx.asset.name))
+        return complete and found is not None and found.equal == listed and not (found.different or found.missing)
 
     def teardown(self, ctx: AssetContext) -> Removed:
         """Clean target and vault of what this run made."""
         jobs: list[tuple[str, Job]] = []
-        if ctx.facts.get("target touched"):
+        if ctx.facts.get("target touched") or ctx.facts.get("target made"):
             made = bool(ctx.facts.get("target made"))
             jobs.append((f"clean target {ctx.asset.name}", ctx.job("clean target", made=made)))
         if ctx.facts.get("vault container"):
@@ -125,7 +127,8 @@ class ObjectsKind(AssetKind):
         counts = inventory_counts(ctx.directory.inventory(ctx.asset.name))
         with ctx.places.open("source") as source:
             store = source.objects(container_of(ctx.asset.source))
-            per_object, per_byte = _throughput(store, inventory_rows(ctx.directory.inventory(ctx.asset.name)))
+            rows = inventory_rows(ctx.directory.inventory(ctx.asset.name))
+            per_object, per_byte = _throughput(store, rows, ctx.clock)
         threads = int(str(ctx.arguments.get("threads", 16)))
         leg = counts.objects * per_object / threads + counts.size_bytes * per_byte
         requests = counts.objects * per_object / threads
@@ -141,13 +144,16 @@ class ObjectsKind(AssetKind):
         size = max(1, -(-len(parts) // _GROUPS_AT_MOST))
         groups = [tuple(parts[i : i + size]) for i in range(0, len(parts), size)]
         jobs = [(f"{leg} {ctx.asset.name} {_span(group)}", ctx.job(leg, group, **options)) for group in groups]
-        watch = Stopwatch(SystemClock())
-        results = ctx.run_jobs(jobs)
-        cost = _mapping(ctx.facts.get(f"{leg} cost"))
-        names = ("retries", "throttled", "waited_ns")
-        total = {name: int(cost.get(name, 0)) + sum(getattr(r, name) for r in results) for name in names}
-        total["duration_ns"] = int(cost.get("duration_ns", 0)) + watch.elapsed_ns
-        ctx.facts.put(f"{leg} cost", dict(total))
+        watch = Stopwatch(ctx.clock)
+        results: list[Result] = []
+        try:
+            results = ctx.run_jobs(jobs)
+        finally:  # a leg that was stopped or failed has cost its time too
+            cost = _mapping(ctx.facts.get(f"{leg} cost"))
+            names = ("retries", "throttled", "waited_ns")
+            total = {name: int(cost.get(name, 0)) + sum(getattr(r, name) for r in results) for name in names}
+            total["duration_ns"] = int(cost.get("duration_ns", 0)) + watch.elapsed_ns
+            ctx.facts.put(f"{leg} cost", dict(total))
 
     def _with_cost(self, ctx: AssetContext, leg: LegRecord) -> LegRecord:
         cost = {name: int(value) for name, value in _mapping(ctx.facts.get(f"{leg.leg} cost")).items()}
@@ -172,16 +178,19 @@ def _left(facts: Mapping[str, Any]) -> list[str]:
     return [*named, f"{facts['container']}: and {unnamed} more"] if unnamed else named
 
 
-def _throughput(store: ObjectStore, rows: Iterator[Any]) -> tuple[float, float]:
+def _throughput(store: ObjectStore, rows: Iterator[InventoryRow], clock: Clock) -> tuple[float, float]:
     """Seconds an object and seconds a byte, by least work: the fastest small read, and the largest's rate."""
     per_object, per_byte = 0.05, 1e-8
     timings: list[tuple[int, float]] = []
     for _, row in zip(range(_PROBED_OBJECTS), rows, strict=False):
-        start = time.monotonic()
-        with store.read(row.key) as stream:
-            for _chunk in stream.chunks():
-                pass
-        timings.append((row.size, time.monotonic() - start))
+        watch, size = Stopwatch(clock), min(row.size, _PROBED_BYTES)
+        try:
+            with store.read(row.key, length=size) as stream:
+                for _chunk in stream.chunks():
+                    pass
+        except (ArchivedError, ChangedError, NotFoundError):
+            continue  # the legs will say so; there are others to time
+        timings.append((size, watch.elapsed_seconds))
     if timings:
         per_object = sorted(seconds for _, seconds in timings)[len(timings) // 2]
         size, seconds = max(timings)

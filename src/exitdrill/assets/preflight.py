@@ -11,6 +11,7 @@ from exitdrill.connector.capabilities import Capabilities
 from exitdrill.connector.objects import ObjectStore
 from exitdrill.connector.provider import Provider
 from exitdrill.errors import ConflictError, ExitdrillError, NotFoundError
+from exitdrill.model import human
 from exitdrill.model.record import Check
 from exitdrill.plan.drill import Asset, Level
 from exitdrill.transfer.layout import write_atomic
@@ -87,7 +88,7 @@ def _target(ctx: AssetContext) -> str:
             there = next(store.list(prefix), None)
             if there is not None:
                 raise ConflictError(
-                    f"not empty: it holds {there.key!r}",
+                    f"not empty: it holds {human.key(there.key, limit=80)}",
                     resource=f"{store.resource}/{prefix}",
                     hint="a drill never overwrites: choose an empty bucket or another prefix",
                 )
@@ -98,11 +99,12 @@ def _target(ctx: AssetContext) -> str:
 
 def _ensure(ctx: AssetContext, target: Provider, container: str) -> bool:
     ctx.journal.record("container wanted", place=ctx.plan.target.name, container=container, asset=ctx.asset.name)
-    if ctx.facts.get("target made") is None:
+    known = ctx.facts.get("target made")
+    if known is None:
         # Kept before it is made: a crash in between must not leave a bucket that nobody removes.
         ctx.facts.put("target made", value=_absent(target, container))
-    if not target.ensure_container(container) and not ctx.facts.get("target touched"):
-        ctx.facts.put("target made", value=False)
+    if not target.ensure_container(container) and known is None:
+        ctx.facts.put("target made", value=False)  # somebody else was faster
     return bool(ctx.facts.get("target made"))
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from exitdrill.connector.capabilities import Capabilities
+from exitdrill.model import human
 from exitdrill.transfer.rename import target_key
 from exitdrill.transfer.rows import InventoryRow
 from exitdrill.transfer.sorting import sort_rows
@@ -12,6 +13,7 @@ from exitdrill.transfer.sorting import sort_rows
 __all__ = ["Survey", "survey"]
 
 _NAMED = 20
+_SHOWN = 80
 _OFFLINE = frozenset({"archive", "glacier", "deep_archive"})
 
 
@@ -38,7 +40,11 @@ class Survey:
         """Count a key that the target cannot hold."""
         self.unholdable += 1
         if len(self.examples) < _NAMED:
-            self.examples.append(f"{key!r}: {reason}")
+            self.examples.append(f"{_short(key)}: {reason}")
+
+
+def _short(key: str) -> str:
+    return human.key(key, limit=_SHOWN)
 
 
 def survey(
@@ -99,7 +105,7 @@ def _collisions(seen: Survey, rows: Iterable[InventoryRow], target: Capabilities
     before: InventoryRow | None = None
     for row in sort_rows(rows, InventoryRow, fold, scratch):
         if before is not None and fold(before) == fold(row):
-            seen.refuse(row.key, f"the target takes it for {before.key!r}")
+            seen.refuse(row.key, f"the target takes it for {_short(before.key)}")
         before = row
 
 
@@ -110,5 +116,5 @@ def _prefixes(seen: Survey, keys: Iterator[str]) -> None:
         while above and not key.startswith(above[-1]):
             above.pop()
         if found := next((k for k in above if key.startswith(k + "/") and not k.endswith("/")), None):
-            seen.refuse(key, f"the target cannot hold it beside {found!r}")
+            seen.refuse(key, f"the target cannot hold it beside {_short(found)}")
         above.append(key)

@@ -1,29 +1,32 @@
 """Teardown of objects: what this run made, nothing else, and what is left.
 
-Only keys that this run's ledger or work names are deleted, and only if they are still what this run wrote
-(same ETag, where the place's ETags tell). A container is removed if this run made it and it is empty.
+Only keys that this run's rebuild wrote, or may have written when it was killed, are deleted, and only if they are
+still what it wrote (same ETag, where the place's ETags tell). A container is removed if this run made it and it is
+empty.
 """
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
 from exitdrill.connector.objects import ObjectStore
 from exitdrill.connector.provider import Provider
 from exitdrill.errors import ConflictError, ConnectorError, NotFoundError, StoppedError
+from exitdrill.model.objects import Outcome
 from exitdrill.transfer.join import in_order, merge_join
 from exitdrill.transfer.partrun import Meter
 from exitdrill.transfer.rename import target_key
-from exitdrill.transfer.rows import InventoryRow, LedgerRow
+from exitdrill.transfer.rows import LedgerRow, part_numbers, part_path, read_rows
 from exitdrill.transfer.sorting import ListingOutOfOrderError, ordered_listing, sort_rows
-from exitdrill.transfer.verify import ledger_rows
 
 __all__ = ["Cleanup", "Ours", "clean_container"]
 
 _WINDOW = 512
 _LEFT_KEPT = 100
+_UNSURE = (Outcome.REFUSED, Outcome.CORRUPT)
+"""Of the second leg: the place may have taken the object all the same."""
 
 
 @dataclass(slots=True)
@@ -47,28 +50,32 @@ class Ours:
     """Which keys at the target are this run's, as rows whose ``target_key`` and ``target_etag`` count."""
 
     ledger: Path
-    inventory: Callable[[], Iterator[InventoryRow]]
+    work: Callable[[int], Path]
+    """The work file of a part's rebuild: while it is there, the part was begun and is not in the ledger."""
     source_prefix: str
     prefix: str
     mapping: str
 
     def rows(self, scratch: Path) -> Iterator[LedgerRow]:
-        """In the order of the keys at the target.
-
-        Every inventory row counts: a run that was killed may have written objects that no ledger part names.
-        """
+        """In the order of the keys at the target."""
         sort = self.mapping != "none"
         mapped = self._mapped()
         return sort_rows(mapped, LedgerRow, lambda row: row.target_key, scratch) if sort else mapped
 
     def _mapped(self) -> Iterator[LedgerRow]:
-        rebuilt = ledger_rows(self.ledger, "rebuild")
-        for listed, row in merge_join(self.inventory(), rebuilt, lambda r: r.key, lambda r: r.key):
-            if listed is None:
+        for number in part_numbers(self.ledger, "evacuate"):
+            rebuilt = part_path(self.ledger, "rebuild", number)
+            if rebuilt.exists():
+                rows = (row for row in read_rows(rebuilt, LedgerRow) if row.arrived or row.rebuilt in _UNSURE)
+            elif self.work(number).exists():
+                # Begun and killed: any of its objects may be there, and nothing says with which ETag.
+                evacuated = part_path(self.ledger, "evacuate", number)
+                rows = (row for row in read_rows(evacuated, LedgerRow) if row.evacuated)
+            else:
                 continue
-            key = target_key(self.mapping, self.prefix, listed.key.removeprefix(self.source_prefix))
-            etag = row.target_etag if row is not None and row.arrived else None
-            yield LedgerRow(listed.key, listed.size, None, None, None, "copied", target_key=key, target_etag=etag)
+            for row in rows:
+                key = target_key(self.mapping, self.prefix, row.key.removeprefix(self.source_prefix))
+                yield replace(row, target_key=key)
 
 
 def clean_container(
@@ -108,6 +115,7 @@ def clean_container(
         return done
     except ListingOutOfOrderError:
         store.capabilities = store.capabilities.narrowed(sorted_listing=False)
+        done.left, done.left_total = [], 0
         _clean(done, store, prefix, ours, scratch, threads, stopped, meter)
     if made:
         try:
@@ -130,7 +138,14 @@ def _clean(
     stopped: Callable[[], bool],
     meter: Meter,
 ) -> None:
-    doomed = (row.key for row in store.list(prefix)) if ours is None else _doomed(done, store, prefix, ours, scratch)
+
+    def beat() -> None:
+        meter.beats += 1
+        if stopped():
+            raise StoppedError("stopped during teardown")
+
+    everything = (row.key for row in store.list(prefix))
+    doomed = everything if ours is None else _doomed(done, store, prefix, ours, scratch, beat)
 
     def delete(key: str) -> ConnectorError | None:
         try:
@@ -141,8 +156,7 @@ def _clean(
 
     with ThreadPoolExecutor(threads, "delete") as pool:
         while batch := list(islice(doomed, _WINDOW)):
-            if stopped():
-                raise StoppedError("stopped during teardown")
+            beat()
             for key, error in zip(batch, pool.map(delete, batch), strict=True):
                 meter.objects += 1
                 if error is None:
@@ -151,8 +165,10 @@ def _clean(
                     done.leave(f"{store.describe(key)}: {error}")
 
 
-def _doomed(done: Cleanup, store: ObjectStore, prefix: str, ours: Ours, scratch: Path) -> Iterator[str]:
-    there = in_order(ordered_listing(store, prefix, scratch), lambda row: row.key, store.resource)
+def _doomed(
+    done: Cleanup, store: ObjectStore, prefix: str, ours: Ours, scratch: Path, beat: Callable[[], None]
+) -> Iterator[str]:
+    there = in_order(ordered_listing(store, prefix, scratch, beat=beat), lambda row: row.key, store.resource)
     for row, listed in merge_join(ours.rows(scratch), there, lambda row: row.target_key, lambda row: row.key):
         if listed is None:
             continue

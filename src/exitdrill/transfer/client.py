@@ -10,14 +10,14 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from exitdrill.errors import RunError, StoppedError, TransientError, from_json
-from exitdrill.transfer.cut import load_cut, scrubbed
+from exitdrill.transfer.cut import Cut, load_cut, scrubbed
 from exitdrill.transfer.job import Job, Result, Tick
 from exitdrill.transfer.layout import RunDirectory
 
@@ -26,6 +26,8 @@ __all__ = ["Watch", "run_job", "watch"]
 _BEAT_SECONDS = 0.5
 _STOP_SECONDS = 90.0
 _STALL_SECONDS = 900.0
+_READER_SECONDS = 5.0
+_PROXIED = ("NO_PROXY", "no_proxy")
 _BEFORE_CUT = frozenset({"inventory", "evacuate", "last look"})
 
 
@@ -73,7 +75,7 @@ def run_job(job: Job) -> Result:
     if cut is not None:
         if job.task in _BEFORE_CUT:
             raise RunError(f"{job.task} needs the source, which is cut off", resource=job.directory)
-        environ, _ = scrubbed(environ, cut.removed_variables)
+        environ = _direct(scrubbed(environ, cut.removed_variables)[0], cut)
     log = directory.logs / f"worker-{job.task.replace(' ', '-')}.log"
     with log.open("ab") as errors:
         process = subprocess.Popen(
@@ -86,10 +88,21 @@ def run_job(job: Job) -> Result:
             env=environ,
             start_new_session=True,
         )
+    follower = _Follower(process, job, who, log)
     try:
-        return _Follower(process, job, who, log).follow()
+        return follower.follow()
     finally:
         _end(process)
+        follower.join()
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                stream.close()
+
+
+def _direct(environ: Mapping[str, str], cut: Cut) -> dict[str, str]:
+    """The environment with the source taken out of what a proxy serves: the cut sees direct connections only."""
+    hosts = ",".join(sorted({host.removeprefix("*") for host, _ in cut.hosts}))
+    return {**environ, **{name: ",".join(filter(None, (environ.get(name), hosts))) for name in _PROXIED}}
 
 
 def _end(process: "subprocess.Popen[str]") -> None:
@@ -100,9 +113,6 @@ def _end(process: "subprocess.Popen[str]") -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(timeout=30)
-    for stream in (process.stdin, process.stdout):
-        if stream is not None:
-            stream.close()
 
 
 class _Follower:
@@ -111,26 +121,31 @@ class _Follower:
     def __init__(self, process: "subprocess.Popen[str]", job: Job, who: Watch, log: Path) -> None:
         self._process, self._job, self._who, self._log = process, job, who, log
         self._lines: queue.Queue[str | None] = queue.Queue()
-        self._last: tuple[int, int, int] = (0, 0, 0)
-        self._still_seconds = 0.0
-        self._stopping_seconds: float | None = None
+        self._last: tuple[int, ...] = ()
+        self._moved = time.monotonic()
+        self._stopping: float | None = None
+        self._reader = threading.Thread(target=self._read, daemon=True)
 
     def follow(self) -> Result:
         self._tell(self._job.to_json())
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader.start()
         while True:
+            self._watch()
             try:
                 line = self._lines.get(timeout=_BEAT_SECONDS)
             except queue.Empty:
-                self._idle()
                 continue
             if line is None:
                 raise self._died()
-            message = json.loads(line)
-            if (result := self._hear(message)) is not None:
+            if not line.endswith("\n"):
+                continue  # the beginning of a line: it was killed in the middle
+            if (result := self._hear(line)) is not None:
                 return result
-            if self._who.stopped() and self._stopping_seconds is None:
-                self._stop()
+
+    def join(self) -> None:
+        """Wait for the thread that reads, once the process has ended."""
+        if self._reader.ident is not None:
+            self._reader.join(_READER_SECONDS)
 
     def _read(self) -> None:
         if self._process.stdout is not None:
@@ -146,43 +161,55 @@ class _Follower:
         except BrokenPipeError:
             return  # it has ended by itself; what it said last is read below
 
-    def _hear(self, message: dict[str, Any]) -> Result | None:
-        kind = message.pop("is")
+    def _hear(self, line: str) -> Result | None:
+        try:
+            message = json.loads(line)
+            kind = message.pop("is")
+            if kind == "tick":
+                now = tuple(int(message[name]) for name in ("objects", "size_bytes", "errors", "beats"))
+            elif kind == "refused":
+                address = str(message["address"])
+            elif kind == "error":
+                error = from_json(message["error"])
+            elif kind == "result":
+                return Result(**message)
+            else:
+                raise self._nonsense()
+        except (ValueError, KeyError, TypeError, AttributeError) as exc:
+            raise self._nonsense() from exc
         if kind == "tick":
-            self._progress(message)
+            self._progress(*now)
         elif kind == "refused":
-            self._who.refused(self._job, message["address"])
-        elif kind == "error":
-            raise from_json(message["error"])
-        elif kind == "result":
-            return Result(**message)
+            self._who.refused(self._job, address)
+        else:
+            raise error
         return None
 
-    def _progress(self, message: dict[str, Any]) -> None:
-        now = (message["objects"], message["size_bytes"], message["errors"])
-        self._still_seconds = self._still_seconds + _BEAT_SECONDS if now == self._last else 0.0
-        self._last = now
-        self._who.tick(Tick(self._job.task, self._job.asset, *now, parts=self._job.parts))
-        if self._still_seconds > _STALL_SECONDS:
-            raise TransientError(
-                f"{self._job.task} made no progress for {_STALL_SECONDS:.0f} seconds", resource=self._job.asset
-            )
+    def _nonsense(self) -> RunError:
+        said = "the worker said something that is not of its protocol"
+        return RunError(said, resource=self._job.task, hint=f"see {self._log.name}")
 
-    def _stop(self) -> None:
-        self._stopping_seconds = 0.0
-        self._tell("stop")
+    def _progress(self, objects: int, size_bytes: int, errors: int, beats: int) -> None:
+        now = (objects, size_bytes, errors, beats)
+        if now != self._last:
+            self._last, self._moved = now, time.monotonic()
+        self._who.tick(Tick(self._job.task, self._job.asset, objects, size_bytes, errors, parts=self._job.parts))
 
-    def _idle(self) -> None:
-        if self._stopping_seconds is not None:
-            self._stopping_seconds += _BEAT_SECONDS
-            if self._stopping_seconds > _STOP_SECONDS:
-                raise StoppedError("stopped; a worker had to be ended", resource=self._job.asset)
-        elif self._who.stopped():
-            self._stop()
+    def _watch(self) -> None:
+        """Pass on a wish to stop, and end a worker that does not heed it, or that stands still."""
+        now = time.monotonic()
+        if self._stopping is None and self._who.stopped():
+            self._stopping = now
+            self._tell("stop")
+        if self._stopping is not None and now - self._stopping > _STOP_SECONDS:
+            raise StoppedError("stopped; a worker had to be ended", resource=self._job.asset)
+        if now - self._moved > _STALL_SECONDS:
+            said = f"{self._job.task} made no progress for {_STALL_SECONDS:.0f} seconds"
+            raise TransientError(said, resource=self._job.asset)
 
     def _died(self) -> RunError:
         code = self._process.wait(timeout=30)
-        if self._stopping_seconds is not None:
+        if self._stopping is not None:
             return StoppedError("stopped", resource=self._job.asset)
         return RunError(
             f"the worker for {self._job.task} ended unexpectedly (code {code})",

@@ -195,7 +195,10 @@ class Rebuild:
         """Copy one object. Raises what is wrong with a whole place, TransientError, StoppedError."""
         if not row.evacuated:
             return replace(row, rebuilt=Outcome.NOT_EVACUATED, rebuilt_detail=row.outcome)
-        key = target_key(self._mapping, self._prefix, row.key.removeprefix(self._source_prefix))
+        try:
+            key = target_key(self._mapping, self._prefix, row.key.removeprefix(self._source_prefix))
+        except InvalidKeyError as error:
+            return replace(row, rebuilt=Outcome.UNREPRESENTABLE, rebuilt_detail=str(error))
         row = replace(row, target_key=key)
 
         def again(offset: int, length: int | None) -> Iterator[bytes]:

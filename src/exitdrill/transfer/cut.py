@@ -4,16 +4,19 @@
 (PEP 578) that sees each name looked up and each connection made through Python's sockets in this process,
 refuses those that lead to the source, and counts them. It cannot be taken out again. Its environment lacks
 the source's credentials (`scrubbed`). What it does not see: connections that native code makes by itself,
-and other programs; the connectors exitdrill ships do neither after the cut.
+and other programs; the connectors exitdrill ships do neither after the cut. A proxy would hide where a connection
+leads, so workers after the cut are told to go to the source's names without one.
 """
 
 import fnmatch
+import ipaddress
 import json
 import os
 import socket
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -40,14 +43,36 @@ class Cut:
     """Host and port to try as proof of the cut; each answered before it."""
 
     def refuses(self, host: str, port: int | None) -> bool:
-        """Whether a connection there leads to the source. No port: a name is being looked up."""
-        name = host.rstrip(".").lower()
+        """Whether a connection there leads to the source. No port: any of them."""
+        name = _canonical(host)
         return any(_match(pattern, name) and (port is None or p is None or p == port) for pattern, p in self.hosts)
 
-    def refuses_name(self, host: str) -> bool:
-        """Whether looking up this name is refused: only if all its ports are the source's."""
-        name = host.rstrip(".").lower()
-        return any(_match(pattern, name) and p is None for pattern, p in self.hosts)
+    def refuses_name(self, host: str, port: int | None = None) -> bool:
+        """Whether looking up this name is refused: if all its ports are the source's, or the one it is for is."""
+        name = _canonical(host)
+        return any(_match(pattern, name) and p in (None, port) for pattern, p in self.hosts)
+
+
+def _canonical(host: str) -> str:
+    """One spelling for a name or address: ``127.1`` and ``::ffff:127.0.0.1`` are ``127.0.0.1``."""
+    name = host.rstrip(".").lower()
+    try:
+        address = ipaddress.ip_address(name.partition("%")[0])
+    except ValueError:
+        with suppress(OSError):  # not an address in any of C's spellings either: a name
+            return socket.inet_ntoa(socket.inet_aton(name))
+        return name
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)
+
+
+def _text(host: object) -> str:
+    return host.decode("ascii", "replace") if isinstance(host, bytes | bytearray) else str(host)
+
+
+def _port(port: object) -> int | None:
+    text = _text(port)
+    return int(text) if text.isdecimal() else None
 
 
 def _match(pattern: str, name: str) -> bool:
@@ -84,16 +109,16 @@ def make_cut(
         severed_elapsed_ns: Now, in drill time.
     """
     keep = tuple(keep)
-    needed = {(address, e.port) for e in keep for address in _addresses(e)}
+    needed = {(_canonical(address), e.port) for e in keep for address in _addresses(e)}
     shared = {e.host for e in keep}
     hosts: set[tuple[str, int | None]] = set()
     probes: set[tuple[str, int]] = set()
     for endpoint in endpoints:
         if endpoint.why != "data" and endpoint.host in shared:
             continue  # one metadata address, 169.254.169.254, serves every provider's machines
-        hosts.add((endpoint.host.rstrip(".").lower(), endpoint.port))
-        addresses = _addresses(endpoint)
-        hosts |= {(a, endpoint.port) for a in addresses if (a, endpoint.port) not in needed}
+        hosts.add((_canonical(endpoint.host), endpoint.port))
+        addresses = {_canonical(address) for address in _addresses(endpoint)}
+        hosts |= {(a, endpoint.port) for a in addresses if not _shared(a, endpoint.port, needed)}
         if endpoint.why == "data" and addresses:
             probes.add((endpoint.host, endpoint.port or 443))
     cut = Cut(
@@ -105,6 +130,10 @@ def make_cut(
     )
     write_atomic(path, json.dumps(asdict(cut), indent=1).encode() + b"\n")
     return cut
+
+
+def _shared(address: str, port: int | None, needed: Iterable[tuple[str, int | None]]) -> bool:
+    return any(a == address and (p is None or port is None or p == port) for a, p in needed)
 
 
 def load_cut(path: Path) -> Cut | None:
@@ -148,14 +177,16 @@ class Refuser:
     def _hook(self, event: str, args: tuple[Any, ...]) -> None:
         if event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
             address = args[1]
-            if isinstance(address, tuple) and len(address) >= 2 and self._cut.refuses(str(address[0]), int(address[1])):  # noqa: PLR2004 - host, port
-                self._refuse(f"{address[0]}:{address[1]}")
+            if isinstance(address, tuple) and len(address) >= 2:  # noqa: PLR2004 - host, port
+                host, port = _text(address[0]), _port(address[1])
+                if self._cut.refuses(host, port):
+                    self._refuse(f"{host}:{port}")
         elif event == "socket.getaddrinfo" and args[0] is not None:
-            host = args[0].decode("ascii", "replace") if isinstance(args[0], bytes) else str(args[0])
-            if self._cut.refuses_name(host):
-                self._refuse(f"{host}:{args[1] or ''}".rstrip(":"))
-        elif event in ("socket.gethostbyname", "socket.gethostbyaddr") and self._cut.refuses_name(str(args[0])):
-            self._refuse(str(args[0]))
+            host, port = _text(args[0]), _port(args[1])
+            if self._cut.refuses_name(host, port):
+                self._refuse(host if port is None else f"{host}:{port}")
+        elif event in ("socket.gethostbyname", "socket.gethostbyaddr") and self._cut.refuses_name(_text(args[0])):
+            self._refuse(_text(args[0]))
 
     def _refuse(self, address: str) -> None:
         self.attempts[address] += 1

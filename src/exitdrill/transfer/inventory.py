@@ -13,13 +13,14 @@ from pathlib import Path
 from exitdrill.clock import Clock, format_utc
 from exitdrill.connector.objects import ObjectStore
 from exitdrill.errors import RunError, StoppedError
+from exitdrill.model import human
 from exitdrill.model.record import Counts
 from exitdrill.transfer.layout import write_atomic
 from exitdrill.transfer.partrun import Meter
 from exitdrill.transfer.rows import InventoryRow, file_sha256, part_numbers, part_path, read_rows, summary, write_part
 from exitdrill.transfer.sorting import ListingOutOfOrderError, ordered_listing
 
-__all__ = ["STEM", "PartSize", "inventory_counts", "make_inventory"]
+__all__ = ["STEM", "PartSize", "inventory_counts", "inventory_rows", "is_complete", "make_inventory"]
 
 STEM = "part"
 
@@ -57,17 +58,17 @@ def make_inventory(
     Raises:
         StoppedError, NoSpaceError, ConnectorError, RunError: The listing gives a key twice.
     """
-    if (folder / "complete.json").exists():
+    if is_complete(folder):
         return
     folder.mkdir(parents=True, exist_ok=True)
     started = format_utc(clock.utc_now())
     try:
-        _make_parts(store, prefix, folder, scratch, size, stopped, meter)
+        _make_parts(store, prefix, folder, scratch, size, started, stopped, meter)
     except ListingOutOfOrderError:
         for number in part_numbers(folder, STEM):
             part_path(folder, STEM, number).unlink()
         store.capabilities = store.capabilities.narrowed(sorted_listing=False)
-        _make_parts(store, prefix, folder, scratch, size, stopped, meter)
+        _make_parts(store, prefix, folder, scratch, size, started, stopped, meter)
     _complete(folder, started)
 
 
@@ -77,14 +78,21 @@ def _make_parts(
     folder: Path,
     scratch: Path,
     size: PartSize,
+    started: str,
     stopped: Callable[[], bool],
     meter: Meter,
 ) -> None:
     numbers = part_numbers(folder, STEM)
     last = summary(part_path(folder, STEM, numbers[-1]))["last"] if numbers else None
-    rows = _counted(ordered_listing(store, prefix, scratch, last), stopped, meter, store.resource)
+
+    def beat() -> None:
+        meter.beats += 1
+        if stopped():
+            raise StoppedError("stopped while listing")
+
+    rows = _counted(ordered_listing(store, prefix, scratch, last, beat), stopped, meter, store.resource)
     number = numbers[-1] if numbers else 0
-    part = _Part(rows, size)
+    part = _Part(rows, size, started)
     while part.more():
         number += 1
         write_part(part_path(folder, STEM, number), part, InventoryRow, part.facts)
@@ -99,7 +107,7 @@ def _counted(
             raise StoppedError("stopped while listing")
         current = (row.key, row.version or "")
         if current == last:
-            raise RunError(f"the listing gives {row.key!r} twice", resource=resource)
+            raise RunError(f"the listing gives {human.key(row.key, limit=100)} twice", resource=resource)
         last = current
         meter.objects += 1
         meter.size_bytes += row.size
@@ -109,8 +117,8 @@ def _counted(
 class _Part:
     """Takes rows from a stream until a part is full; again for the next part."""
 
-    def __init__(self, rows: Iterator[InventoryRow], size: PartSize) -> None:
-        self._rows, self._size = rows, size
+    def __init__(self, rows: Iterator[InventoryRow], size: PartSize, listed_utc: str) -> None:
+        self._rows, self._size, self._listed_utc = rows, size, listed_utc
         self._ahead: InventoryRow | None = None
         self._count = self._bytes = 0
         self._first = self._last = ""
@@ -136,7 +144,13 @@ class _Part:
             self._ahead = next(self._rows, None)
 
     def facts(self) -> dict[str, object]:
-        return {"rows": self._count, "bytes": self._bytes, "first": self._first, "last": self._last}
+        return {
+            "rows": self._count,
+            "bytes": self._bytes,
+            "first": self._first,
+            "last": self._last,
+            "listed_utc": self._listed_utc,
+        }
 
 
 def _complete(folder: Path, started: str) -> None:
@@ -144,8 +158,15 @@ def _complete(folder: Path, started: str) -> None:
     for number in part_numbers(folder, STEM):
         path = part_path(folder, STEM, number)
         parts.append({"name": path.name, "sha256": file_sha256(path), **summary(path)})
-    data = {"listed_utc": started, "parts": parts}
+    # A listing that was interrupted began when its first part did.
+    began = min([started, *(str(part["listed_utc"]) for part in parts)])
+    data = {"listed_utc": began, "parts": parts}
     write_atomic(folder / "complete.json", json.dumps(data, indent=1).encode() + b"\n")
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether the listing has ended."""
+    return (folder / "complete.json").exists()
 
 
 def inventory_counts(folder: Path) -> Counts:

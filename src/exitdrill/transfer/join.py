@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from exitdrill.errors import RunError
+from exitdrill.model import human
 
 __all__ = ["in_order", "merge_join"]
 
@@ -18,7 +19,8 @@ def in_order(rows: Iterable[L], key: Callable[[L], str], resource: str) -> Itera
         current = key(row)
         if last is not None and current <= last:
             problem = "twice the same key" if current == last else "keys out of order"
-            raise RunError(f"{problem}: {current!r} after {last!r}", resource=resource)
+            keys = f"{human.key(current, limit=100)} after {human.key(last, limit=100)}"
+            raise RunError(f"{problem}: {keys}", resource=resource)
         last = current
         yield row
 

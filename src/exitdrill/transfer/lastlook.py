@@ -88,10 +88,15 @@ def _look(
     stopped: Callable[[], bool],
     meter: Meter,
 ) -> None:
-    now = in_order(ordered_listing(store, prefix, scratch), _key, store.resource)
-    for row, listed in merge_join(ledger_rows(folder, "evacuate"), now, _key, _key):
+
+    def beat() -> None:
+        meter.beats += 1
         if stopped():
             raise StoppedError("stopped during the last look")
+
+    now = in_order(ordered_listing(store, prefix, scratch, beat=beat), _key, store.resource)
+    for row, listed in merge_join(ledger_rows(folder, "evacuate"), now, _key, _key):
+        beat()
         meter.objects += 1
         if listed is None:
             found.deleted += 1

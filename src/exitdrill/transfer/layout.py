@@ -7,20 +7,23 @@ to letters, digits, dots, dashes and underscores.
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from exitdrill.errors import NoSpaceError, ReadOnlyError, RunError, RunLockedError, UsageError
+from exitdrill.errors import NoSpaceError, ReadOnlyError, RunError, RunLockedError, StoppedError, UsageError
 from exitdrill.model.record import FORMAT
 
 __all__ = ["RunDirectory", "RunFacts", "disk_errors", "fsync_directory", "write_atomic"]
 
 _RESERVE_BYTES = 4 * 1024 * 1024
+_CLAIM_BEAT_SECONDS = 0.2
 
 
 @contextmanager
@@ -199,7 +202,7 @@ class RunDirectory:
         file = (self.path / "lock").open("a+b")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
+        except BlockingIOError as exc:
             file.seek(0)
             holder = file.read(32).decode("ascii", "replace").strip()
             file.close()
@@ -208,7 +211,40 @@ class RunDirectory:
                 resource=str(self.path),
                 hint="wait for it, or stop it",
             ) from exc
+        except OSError as exc:
+            file.close()
+            raise RunError(
+                f"cannot be locked ({exc.strerror})", resource=str(self.path), hint="put the runs on a local disk"
+            ) from exc
         file.truncate(0)
         file.write(f"{os.getpid()}\n".encode())
         file.flush()
         return file
+
+    def claim(self, job: str, limit_seconds: float, stopped: Callable[[], bool]) -> IO[bytes]:
+        """Take one job of the run for this process, waiting for another that still has it; closing lets it go.
+
+        Args:
+            job: Which job, the same for every process that would do the same work.
+            limit_seconds: How long to wait.
+            stopped: Whether to stop waiting.
+
+        Raises:
+            RunLockedError: Another process has it still.
+            StoppedError: Somebody stopped it.
+        """
+        name = hashlib.sha256(job.encode()).hexdigest()[:16]
+        file = (self.scratch("claims") / name).open("ab")
+        deadline = time.monotonic() + limit_seconds
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as exc:
+                if stopped() or time.monotonic() > deadline:
+                    file.close()
+                    if stopped():
+                        raise StoppedError("stopped while waiting for an earlier worker", resource=job) from exc
+                    raise RunLockedError("an earlier worker is still at work on it", resource=job) from exc
+                time.sleep(_CLAIM_BEAT_SECONDS)
+            else:
+                return file

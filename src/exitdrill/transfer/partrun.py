@@ -2,16 +2,16 @@
 
 Rules: a row counts as done only after the place written to has been flushed and the row committed. Rows done
 before a crash are not done again. An object whose place did not answer gets a second try at the end of the
-part; when many in a row fail like that, the leg ends, because it is the place that is down.
+part; when many in a row fail like that, or nothing of a part ever arrived, the leg ends, because it is the
+place that is down.
 """
 
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Generic
+from typing import Generic, TypeVar
 
 from exitdrill.connector.objects import UploadMemory
 from exitdrill.errors import StoppedError, TransientError
@@ -21,6 +21,8 @@ from exitdrill.transfer.tally import LegTally
 from exitdrill.transfer.work import PartWork, RowMemory
 
 __all__ = ["Meter", "PartRun"]
+
+T = TypeVar("T")
 
 _COMMIT_ROWS = 200
 _COMMIT_SECONDS = 1.0
@@ -34,10 +36,18 @@ class Meter:
     objects: int = 0
     size_bytes: int = 0
     errors: int = 0
+    beats: int = 0
+    """Signs of life where nothing is counted yet: rows that are being sorted."""
 
     def moved(self, count: int) -> None:
         """Count bytes; called from many threads, good enough for progress."""
         self.size_bytes += count
+
+    def alive(self, rows: Iterable[T]) -> Iterator[T]:
+        """The same rows, each a sign of life."""
+        for row in rows:
+            self.beats += 1
+            yield row
 
 
 class PartRun(Generic[Row]):
@@ -76,8 +86,8 @@ class PartRun(Generic[Row]):
         self._leg, self._flush = leg, flush
         self._threads, self._stopped, self._meter = threads, stopped, meter
         self._again: list[tuple[int, Row]] = []
-        self._failures: Counter[str] = Counter()
         self._down = 0
+        self._answered = False
 
     def run(self) -> None:
         """Copy what is not done yet, and write the ledger part; nothing if it is there already.
@@ -101,6 +111,7 @@ class PartRun(Generic[Row]):
 
     def _left(self, work: PartWork) -> Iterator[tuple[int, Row]]:
         done = work.done()
+        self._answered = bool(done)
         self._meter.objects += len(done)
         return ((n, row) for n, row in enumerate(read_rows(self._source, self._cls)) if n not in done)
 
@@ -114,7 +125,9 @@ class PartRun(Generic[Row]):
                 while more or under_way:
                     more = more and self._fill(pool, work, rows, under_way)
                     done, _ = wait(under_way, timeout=_COMMIT_SECONDS, return_when=FIRST_COMPLETED)
-                    finished += [kept for f in done if (kept := self._kept(f, *under_way.pop(f), last=last))]
+                    for future in done:
+                        if kept := self._kept(future, *under_way.pop(future), last=last):
+                            finished.append(kept)  # noqa: PERF401 - what came before one that raises must be kept
                     late = time.monotonic() - committed > _COMMIT_SECONDS
                     if len(finished) >= _COMMIT_ROWS or (late and finished):
                         self._commit(work, finished)
@@ -160,9 +173,12 @@ class PartRun(Generic[Row]):
             if not last:
                 self._again.append((n, row))
                 return None
+            if not self._answered:
+                raise
             result = _refused(row, str(error))
         else:
             self._down = 0
+            self._answered = True
         self._meter.objects += 1
         arrived = result.arrived if self._leg == "rebuild" else result.evacuated
         self._meter.errors += not arrived

@@ -178,7 +178,7 @@ def write_part(
     with disk_errors(str(path)):
         try:
             with beside.open("wb") as file:
-                with pq.ParquetWriter(file, schema(cls), compression="zstd") as writer:
+                with pq.ParquetWriter(file, schema(cls), compression="zstd", write_page_checksum=True) as writer:
                     for batch in batches(rows):
                         writer.write_table(table(batch, cls))
                     writer.add_key_value_metadata({_SUMMARY: json.dumps(facts())})
@@ -192,12 +192,12 @@ def write_part(
         fsync_directory(path.parent)
 
 
-def read_rows(path: Path, cls: type[Row]) -> Iterator[Row]:
-    """The rows of a part, one at a time. Raises RunError if the file is damaged."""
+def read_rows(path: Path, cls: type[Row], batch_rows: int = _BATCH) -> Iterator[Row]:
+    """The rows of a part, one at a time, ``batch_rows`` in memory. Raises RunError if the file is damaged."""
     names = [f.name for f in fields(cls)]
     try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(_BATCH, columns=names):
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            for batch in file.iter_batches(batch_rows, columns=names):
                 columns = [batch.column(name).to_pylist() for name in names]
                 for values in zip(*columns, strict=True):
                     yield cls(*values)

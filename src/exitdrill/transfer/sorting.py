@@ -15,8 +15,10 @@ from exitdrill.transfer.rows import InventoryRow, Row, batches, read_rows, write
 
 __all__ = ["ListingOutOfOrderError", "ordered_listing", "sort_rows"]
 
-_RUN_ROWS = 100_000
+_RUN_ROWS = 50_000
 _FAN_IN = 64
+_MERGE_BATCH = 256
+"""Rows read ahead of each run while merging: there are up to `_FAN_IN` of them at once."""
 
 
 class ListingOutOfOrderError(Exception):
@@ -45,11 +47,11 @@ def sort_rows(
         while len(runs) > _FAN_IN:
             merged = Path(folder) / f"merge-{merges:08d}"
             merges += 1
-            write_part(merged, heapq.merge(*(read_rows(r, cls) for r in runs[:_FAN_IN]), key=key), cls)
+            write_part(merged, heapq.merge(*(read_rows(r, cls, _MERGE_BATCH) for r in runs[:_FAN_IN]), key=key), cls)
             for run in runs[:_FAN_IN]:
                 run.unlink()
             runs = [*runs[_FAN_IN:], merged]
-        yield from heapq.merge(*(read_rows(run, cls) for run in runs), key=key)
+        yield from heapq.merge(*(read_rows(run, cls, _MERGE_BATCH) for run in runs), key=key)
 
 
 def _sort_key(row: InventoryRow) -> str:
@@ -66,9 +68,15 @@ def _checked(rows: Iterable[InventoryRow]) -> Iterator[InventoryRow]:
 
 
 def ordered_listing(
-    store: ObjectStore, prefix: str, scratch: Path, start_after: str | None = None
+    store: ObjectStore,
+    prefix: str,
+    scratch: Path,
+    start_after: str | None = None,
+    beat: Callable[[], None] = lambda: None,
 ) -> Iterator[InventoryRow]:
     """A store's listing as rows in key order, after ``start_after`` only.
+
+    ``beat`` is called for each object listed, also while they are still being sorted; it may raise.
 
     A store that claims an ordered listing is believed until it breaks the order; then
     ListingOutOfOrderError comes out, and the caller begins again with `Capabilities.sorted_listing` off.
@@ -76,7 +84,14 @@ def ordered_listing(
     """
     able = store.capabilities.start_after and store.capabilities.sorted_listing
     entries = store.list(prefix, start_after=start_after if able else None)
-    rows = (InventoryRow.of(e) for e in entries if start_after is None or e.key > start_after)
+
+    def listed() -> Iterator[InventoryRow]:
+        for entry in entries:
+            beat()
+            if start_after is None or entry.key > start_after:
+                yield InventoryRow.of(entry)
+
+    rows = listed()
     if store.capabilities.sorted_listing:
         return _checked(rows)
     return sort_rows(rows, InventoryRow, _sort_key, scratch)

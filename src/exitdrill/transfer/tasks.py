@@ -18,7 +18,7 @@ from exitdrill.plan.drill import Asset
 from exitdrill.transfer.cleanup import Cleanup, Ours, clean_container
 from exitdrill.transfer.copying import Evacuation, Rebuild
 from exitdrill.transfer.cut import load_cut, probe
-from exitdrill.transfer.inventory import STEM, PartSize, inventory_rows, make_inventory
+from exitdrill.transfer.inventory import STEM, PartSize, make_inventory
 from exitdrill.transfer.job import Job
 from exitdrill.transfer.lastlook import last_look
 from exitdrill.transfer.layout import RunDirectory
@@ -80,8 +80,8 @@ def _inventory(ctx: _Context) -> Facts:
     return {}
 
 
-def _work(ctx: _Context, number: int) -> Path:
-    return ctx.directory.scratch(ctx.asset.name) / f"{ctx.job.task}-{number:06d}.sqlite"
+def _work(ctx: _Context, leg: str, number: int) -> Path:
+    return ctx.directory.scratch(ctx.asset.name) / f"{leg}-{number:06d}.sqlite"
 
 
 def _evacuate(ctx: _Context) -> Facts:
@@ -92,7 +92,7 @@ def _evacuate(ctx: _Context) -> Facts:
     inventory, ledger = ctx.directory.inventory(ctx.asset.name), ctx.directory.ledger(ctx.asset.name)
     for n in ctx.job.parts:
         source, target = part_path(inventory, STEM, n), part_path(ledger, "evacuate", n)
-        work = _work(ctx, n)
+        work = _work(ctx, ctx.job.task, n)
         PartRun(
             source, InventoryRow, target, work, "evacuate", copy, vault.flush, ctx.threads, ctx.stopped, ctx.meter
         ).run()
@@ -108,7 +108,7 @@ def _rebuild(ctx: _Context) -> Facts:
     ledger = ctx.directory.ledger(asset.name)
     for n in ctx.job.parts:
         source, target = part_path(ledger, "evacuate", n), part_path(ledger, "rebuild", n)
-        work = _work(ctx, n)
+        work = _work(ctx, ctx.job.task, n)
         PartRun(
             source, LedgerRow, target, work, "rebuild", copy, target_store.flush, ctx.threads, ctx.stopped, ctx.meter
         ).run()
@@ -162,9 +162,8 @@ def _clean(ctx: _Context, role: str) -> Facts:
     ours, prefix, made = None, "", True
     if role == "target":
         source_prefix, prefix = prefix_of(asset.source), prefix_of(asset.target)
-        inventory = ctx.directory.inventory(asset.name)
         ledger = ctx.directory.ledger(asset.name)
-        ours = Ours(ledger, lambda: inventory_rows(inventory), source_prefix, prefix, asset.rename)
+        ours = Ours(ledger, lambda n: _work(ctx, "rebuild", n), source_prefix, prefix, asset.rename)
         made = bool(ctx.job.options["made"])
     container = ctx.container(role)
     provider, store = ctx.provider(role), ctx.store(role)

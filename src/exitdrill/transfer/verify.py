@@ -4,8 +4,9 @@
 it may come with the listing (an MD5 ETag, where preflight found that the server computes it), from the
 answer to our write if the listing still shows the ETag of that answer, or from one more request for the
 object. ``sampled``: besides, a random sample is read back; its seed was in the journal before the first byte
-moved. ``full``: every byte is read back. An object that agrees but for which no digest was to be had is
-*unattested*: not equal and not different.
+moved. ``full``: every byte is read back, which needs no attestation. An object that agrees but for which no
+digest was to be had, and that was not read back, is *unattested*: not equal and not different. Every object
+that arrived ends as exactly one of equal, different, missing and unattested.
 """
 
 import hashlib
@@ -15,12 +16,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
 from exitdrill.connector.objects import ObjectStore
-from exitdrill.errors import ChangedError, NotFoundError, StoppedError
+from exitdrill.errors import ArchivedError, ChangedError, DigestError, NotFoundError, StoppedError
 from exitdrill.model.digests import Comparison, DigestKind, Digests
 from exitdrill.model.record import Mishap, VerificationRecord
 from exitdrill.plan.drill import Level
@@ -82,9 +82,9 @@ def _by_target(row: LedgerRow) -> str:
     return row.target_key
 
 
-def at_target(folder: Path, scratch: Path, *, renamed: bool) -> Iterator[LedgerRow]:
+def at_target(folder: Path, scratch: Path, meter: Meter, *, renamed: bool) -> Iterator[LedgerRow]:
     """The rows that arrived, in the order of their keys at the target."""
-    rows = (row for row in ledger_rows(folder, "rebuild") if row.arrived)
+    rows = meter.alive(row for row in ledger_rows(folder, "rebuild") if row.arrived)
     return sort_rows(rows, LedgerRow, _by_target, scratch) if renamed else rows
 
 
@@ -125,40 +125,42 @@ def verify(
     Raises:
         ConnectorError, StoppedError.
     """
-    found = Verification(level)
+    chosen: frozenset[str] | None = frozenset()
+    if level is Level.FULL:
+        chosen = None
+    elif level is Level.SAMPLED:
+        arrived = at_target(folder, scratch, meter, renamed=False)
+        chosen = frozenset(row.key for row in sample(arrived, seed, sample_size))
+    check = _Check(store, level, chosen, stopped, meter)
     with ThreadPoolExecutor(threads, "verify") as pool:
         try:
-            _compare(store, prefix, folder, scratch, found, renamed, pool, stopped, meter)
+            return _compare(check, prefix, folder, scratch, renamed, pool)
         except ListingOutOfOrderError:
             store.capabilities = store.capabilities.narrowed(sorted_listing=False)
-            found = Verification(level)
-            _compare(store, prefix, folder, scratch, found, renamed, pool, stopped, meter)
-        arrived = at_target(folder, scratch, renamed=False)
-        if level is Level.SAMPLED:
-            _reread(store, sample(arrived, seed, sample_size), found, pool, stopped, meter)
-        elif level is Level.FULL:
-            _reread(store, arrived, found, pool, stopped, meter)
-    return found
+            return _compare(check, prefix, folder, scratch, renamed, pool)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What became of one object: a problem (or ``equal``), the detail (or the kinds attested), and the bytes read."""
+
+    problem: str
+    detail: str = ""
+    reread: bool = False
 
 
 def _compare(
-    store: ObjectStore,
-    prefix: str,
-    folder: Path,
-    scratch: Path,
-    found: Verification,
-    renamed: bool,
-    pool: ThreadPoolExecutor,
-    stopped: Callable[[], bool],
-    meter: Meter,
-) -> None:
-    listing = in_order(ordered_listing(store, prefix, scratch), lambda row: row.key, store.resource)
-    ledger = in_order(at_target(folder, scratch, renamed=renamed), _by_target, "ledger")
+    check: "_Check", prefix: str, folder: Path, scratch: Path, renamed: bool, pool: ThreadPoolExecutor
+) -> Verification:
+    store, meter = check.store, check.meter
+    found = Verification(check.level)
+    listed_rows = ordered_listing(store, prefix, scratch, beat=check.beat)
+    listing = in_order(listed_rows, lambda row: row.key, store.resource)
+    ledger = in_order(at_target(folder, scratch, meter, renamed=renamed), _by_target, "ledger")
     pairs = merge_join(ledger, listing, _by_target, lambda row: row.key)
     for batch in iter(lambda: list(islice(pairs, _WINDOW)), []):
-        if stopped():
-            raise StoppedError("stopped while verifying")
-        checks: list[tuple[LedgerRow, InventoryRow]] = []
+        check.beat()
+        both: list[tuple[LedgerRow, InventoryRow]] = []
         for row, listed in batch:
             meter.objects += 1
             if row is None and listed is not None:
@@ -168,93 +170,108 @@ def _compare(
                 found.missing += 1
                 found.mishap(row.key, "missing", "not in the target's listing")
             elif row is not None and listed is not None:
-                checks.append((row, listed))
-        for (row, _), (problem, detail) in zip(checks, pool.map(partial(_check, store, found), checks), strict=True):
-            _count(found, row, problem, detail)
-            meter.errors += problem != "equal"
+                both.append((row, listed))
+        for (row, _), answer in zip(both, pool.map(check, both), strict=True):
+            _count(found, row, answer)
+            meter.errors += answer.problem != "equal"
+    return found
 
 
-def _count(found: Verification, row: LedgerRow, problem: str, detail: str) -> None:
-    if problem == "equal":
+def _count(found: Verification, row: LedgerRow, answer: _Answer) -> None:
+    if answer.reread:
+        found.reread_objects += 1
+        found.reread_bytes += row.size
+    if answer.problem == "equal":
         found.equal += 1
-        if detail:
-            found.attested_by.update(detail.split(","))
+        if answer.detail:
+            found.attested_by.update(answer.detail.split(","))
         return
-    if problem == "unattested":
+    if answer.problem == "unattested":
         found.unattested += 1
-    elif problem == "missing":
+    elif answer.problem == "missing":
         found.missing += 1
     else:
         found.different += 1
-    found.mishap(row.key, problem, detail)
+    found.mishap(row.key, answer.problem, answer.detail)
 
 
-def _check(store: ObjectStore, found: Verification, pair: tuple[LedgerRow, InventoryRow]) -> tuple[str, str]:
-    """What a row and its listing say: the problem (or ``equal``) and the detail (or the kinds attested)."""
-    row, listed = pair
-    if listed.size != row.size:
-        return "different", f"{listed.size} bytes, should be {row.size}"
-    if found.level is Level.LISTED:
-        return "equal", ""
-    attests = store.capabilities.attests
-    from_listing = listed.entry().digests.only(attests & store.capabilities.listing_digests)
-    unchanged = row.target_etag is not None and listed.etag == row.target_etag and store.capabilities.changing_etags
-    for digests in (from_listing, _of_receipt(row) if unchanged else Digests.NONE):
-        if (answer := _judge(digests, row)) is not None:
-            return answer
-    try:
-        stat = store.stat(row.target_key)
-    except NotFoundError:
-        return "missing", "listed, but not to be had"
-    answer = _judge(stat.digests.only(attests), row)
-    return answer or ("unattested", "the target reports no digest of its own for it")
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """Looks at one object that the target lists. Usable from several threads."""
+
+    store: ObjectStore
+    level: Level
+    chosen: frozenset[str] | None
+    """Keys to read back; None for all."""
+    stopped: Callable[[], bool]
+    meter: Meter
+
+    def beat(self) -> None:
+        """A sign of life, and the place to stop."""
+        self.meter.beats += 1
+        if self.stopped():
+            raise StoppedError("stopped while verifying")
+
+    def __call__(self, pair: tuple[LedgerRow, InventoryRow]) -> _Answer:
+        row, listed = pair
+        if listed.size != row.size:
+            return _Answer("different", f"{listed.size} bytes, should be {row.size}")
+        if self.level is Level.LISTED:
+            return _Answer("equal")
+        to_read = self.chosen is None or row.key in self.chosen
+        answer = self._attested(row, listed)
+        if answer is None and self.level is not Level.FULL:
+            answer = self._asked(row)
+        if not to_read or (answer is not None and answer.problem in ("different", "missing")):
+            return answer or _Answer("unattested", "the target reports no digest of its own for it")
+        problem = self._read_back(row)
+        if problem:
+            return _Answer("different", problem, reread=True)
+        return _Answer("equal", "" if answer is None or answer.problem != "equal" else answer.detail, reread=True)
+
+    def _attested(self, row: LedgerRow, listed: InventoryRow) -> _Answer | None:
+        """What the listing says, and the answer to our write if the listing still shows its ETag."""
+        able = self.store.capabilities
+        from_listing = listed.entry().digests.only(able.attests & able.listing_digests)
+        unchanged = row.target_etag is not None and listed.etag == row.target_etag and able.changing_etags
+        said = (_judge(digests, row) for digests in (from_listing, _of_receipt(row) if unchanged else Digests.NONE))
+        return next((answer for answer in said if answer is not None), None)
+
+    def _asked(self, row: LedgerRow) -> _Answer | None:
+        try:
+            stat = self.store.stat(row.target_key)
+        except NotFoundError:
+            return _Answer("missing", "listed, but not to be had")
+        return _judge(stat.digests.only(self.store.capabilities.attests), row)
+
+    def _read_back(self, row: LedgerRow) -> str:
+        """What is wrong with the bytes; empty if nothing is."""
+        hasher = hashlib.sha256()
+        size = 0
+        try:
+            with self.store.read(row.target_key) as stream:
+                for chunk in stream.chunks():
+                    if self.stopped():
+                        raise StoppedError("stopped while reading back")
+                    hasher.update(chunk)
+                    size += len(chunk)
+                    self.meter.moved(len(chunk))
+        except (NotFoundError, ChangedError, ArchivedError, DigestError) as error:
+            return f"cannot be read back: {error}"
+        if size != row.size or hasher.digest() != row.sha256:
+            return f"read back: {size} bytes with SHA-256 {hasher.hexdigest()[:16]}…, should be {row.size}"
+        return ""
 
 
 def _of_receipt(row: LedgerRow) -> Digests:
     return row.digests.only(DigestKind(kind) for kind in row.attested.split(",") if kind)
 
 
-def _judge(digests: Digests, row: LedgerRow) -> tuple[str, str] | None:
+def _judge(digests: Digests, row: LedgerRow) -> _Answer | None:
     comparison = digests.compare(row.digests)
     if comparison is Comparison.DIFFERENT:
-        return "different", "the target's own digest is not ours: replaced or altered after it was written"
+        detail = "the target's own digest is not ours: replaced or altered after it was written"
+        return _Answer("different", detail)
     if comparison is Comparison.EQUAL:
-        return "equal", ",".join(sorted(digests.kinds & row.digests.kinds))
+        return _Answer("equal", ",".join(sorted(digests.kinds & row.digests.kinds)))
     return None
-
-
-def _reread(
-    store: ObjectStore,
-    rows: Iterable[LedgerRow],
-    found: Verification,
-    pool: ThreadPoolExecutor,
-    stopped: Callable[[], bool],
-    meter: Meter,
-) -> None:
-    source = iter(rows)
-    while batch := list(islice(source, _WINDOW)):
-        for row, detail in zip(batch, pool.map(partial(_read_back, store, stopped, meter), batch), strict=True):
-            found.reread_objects += 1
-            found.reread_bytes += row.size
-            if detail:
-                found.different += 1
-                found.equal -= 1
-                found.mishap(row.key, "different", detail)
-
-
-def _read_back(store: ObjectStore, stopped: Callable[[], bool], meter: Meter, row: LedgerRow) -> str:
-    hasher = hashlib.sha256()
-    size = 0
-    try:
-        with store.read(row.target_key) as stream:
-            for chunk in stream.chunks():
-                if stopped():
-                    raise StoppedError("stopped while reading back")
-                hasher.update(chunk)
-                size += len(chunk)
-                meter.moved(len(chunk))
-    except (NotFoundError, ChangedError) as error:
-        return f"cannot be read back: {error}"
-    if size != row.size or hasher.digest() != row.sha256:
-        return f"read back: {size} bytes with SHA-256 {hasher.hexdigest()[:16]}…, should be {row.size}"
-    return ""

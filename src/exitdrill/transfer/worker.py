@@ -3,7 +3,8 @@
 Reads one job as a line of JSON from standard input, and after it ``stop`` or the end of the input, which both
 mean: stop soon, keep what is done. Writes lines of JSON to standard output: ticks, attempts on a severed
 source, and at the end one result or one error. Anything else (an SDK's chatter) goes to standard error.
-In a run that is cut, the cut is enforced before any connector is loaded.
+In a run that is cut, the cut is enforced before any connector is loaded. A job is claimed by a lock on a file:
+the worker of a conductor that was killed may still be ending when the next conductor starts the same job again.
 """
 
 import json
@@ -22,6 +23,8 @@ from exitdrill.transfer.partrun import Meter
 
 _TICK_SECONDS = 0.5
 _GRACE_SECONDS = 60.0
+_CLAIM_SECONDS = 120.0
+"""How long to wait for a worker that lost its parent to end: longer than its grace."""
 
 
 class _Wire:
@@ -35,6 +38,9 @@ class _Wire:
         with self._lock:
             self._file.write(json.dumps({"is": kind, **facts}) + "\n")
             self._file.flush()
+
+    def tick(self, meter: Meter) -> None:
+        self.say("tick", objects=meter.objects, size_bytes=meter.size_bytes, errors=meter.errors, beats=meter.beats)
 
 
 def _take_stdout() -> TextIO:
@@ -58,11 +64,19 @@ def _listen_for_stop(stop: threading.Event) -> None:
 
 def _tick(wire: _Wire, meter: Meter, ended: threading.Event) -> None:
     while not ended.wait(_TICK_SECONDS):
-        wire.say("tick", objects=meter.objects, size_bytes=meter.size_bytes, errors=meter.errors)
+        wire.tick(meter)
 
 
 def _run(job: Job, wire: _Wire, stopped: Callable[[], bool]) -> None:
     directory = RunDirectory(Path(job.directory))
+    claim = directory.claim(f"{job.task} {job.asset} {min(job.parts, default=0)}", _CLAIM_SECONDS, stopped)
+    try:
+        _carry_out(job, directory, wire, stopped)
+    finally:
+        claim.close()
+
+
+def _carry_out(job: Job, directory: RunDirectory, wire: _Wire, stopped: Callable[[], bool]) -> None:
     cut = load_cut(directory.cut)
     refuser = None
     if cut is not None:
@@ -79,17 +93,18 @@ def _run(job: Job, wire: _Wire, stopped: Callable[[], bool]) -> None:
     finally:
         ended.set()
         ticker.join()
-        wire.say("tick", objects=meter.objects, size_bytes=meter.size_bytes, errors=meter.errors)
+        wire.tick(meter)
     wire.say("result", facts=facts, retries=tally.retries, throttled=tally.throttled, waited_ns=tally.waited_ns)
 
 
 def main() -> int:
     """Carry out one job; 0 if it answered with a result."""
     wire = _Wire(_take_stdout())
-    job = Job.from_json(sys.stdin.readline())
+    job = Job("job", "")
     stop = threading.Event()
-    _listen_for_stop(stop)
     try:
+        job = Job.from_json(sys.stdin.readline())
+        _listen_for_stop(stop)
         _run(job, wire, stop.is_set)
     except ExitdrillError as error:
         wire.say("error", error=error.to_json())
