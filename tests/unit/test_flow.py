@@ -338,6 +338,94 @@ def test_without_a_prefect_server_the_drill_goes_on(server: PrefectServer, tmp_p
     assert run.directory.verdict.exists()
 
 
+_UNDER_WAY = """
+import sys, signal, threading, time
+from dataclasses import replace
+from pathlib import Path
+from exitdrill.errors import StoppedError
+from exitdrill.flow.server import PrefectServer
+from exitdrill.plan.drill import Phase, Playbook, Step
+from exitdrill.playbook.conductor import Answer
+from exitdrill.playbook.run import declare
+from exitdrill.testing.runs import make_plan
+
+server = PrefectServer(Path(sys.argv[1], "prefect"))
+server.start()
+server.connect()
+from exitdrill.flow.drill import Conducting, run_in_flow
+
+server.wait_ready(200)
+step = Step("look", "manual", "somebody must look", "look")
+plan = replace(make_plan(), playbook=Playbook("by hand", (Phase("look", (step,)),)))
+run = declare(plan, Path(sys.argv[1], "runs"))
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda number, frame: run.stop.set())
+
+def asker(question):
+    if sys.argv[2] == "server dies":
+        server.stop()
+        return Answer("A. Tester")
+    print("asked", flush=True)
+    if not run.stop.wait(60):
+        raise AssertionError("no signal came through")
+    raise StoppedError("stopped while a person was asked")
+
+verdict = run_in_flow(run, Conducting(asker))
+print(type(run.error).__name__, verdict.run_id == run.id, run.directory.verdict.exists(), flush=True)
+server.stop()
+"""
+
+
+def _under_way(tmp_path: Path, case: str) -> "subprocess.Popen[str]":
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    command = [sys.executable, "-c", _UNDER_WAY, str(tmp_path), case]
+    environ["PREFECT_HOME"] = str(tmp_path)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, env=environ, stdout=pipe, stderr=pipe, text=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_reach_the_callers_handler_while_prefect_conducts(tmp_path: Path, number: signal.Signals) -> None:
+    """Prefect neither takes the handler nor ends threads: the drill stops in the way its caller chose."""
+    with _under_way(tmp_path, "signal") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "asked\n"
+        process.send_signal(number)
+        out, err = process.communicate(timeout=120)
+    assert out == "StoppedError True True\n", err
+    assert process.returncode == 0, err
+    assert "Traceback" not in err
+
+
+def test_a_server_that_dies_under_way_costs_the_drill_nothing(tmp_path: Path) -> None:
+    """The drill is carried out to its verdict, and the process ends by itself."""
+    with _under_way(tmp_path, "server dies") as process:
+        out, err = process.communicate(timeout=250)
+    assert out == "NoneType True True\n", err
+    assert process.returncode == 0, err
+
+
+def test_an_interrupt_of_a_scheduled_drill_stops_it_cleanly(tmp_path: Path) -> None:
+    """Prefect cancels by raising in the main thread; the drill's thread is told, and waited for."""
+    from exitdrill.flow.drill import _on_thread
+
+    run = _run(tmp_path, (_DECLARE,))
+    ended = threading.Event()
+
+    def work() -> None:
+        run.stop.wait(60)
+        time.sleep(0.2)
+        ended.set()
+
+    main = threading.main_thread().ident
+    assert main is not None
+    threading.Timer(0.3, signal.pthread_kill, (main, signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        _on_thread(run, work)
+    assert ended.is_set()
+    run.close()
+
+
 _KILLED = """
 import sys, time
 from pathlib import Path

@@ -30,6 +30,7 @@ T = TypeVar("T")
 _CRON_FIELDS = 5
 _NAME = re.compile(r"[^/%&><\x00-\x1f]{1,200}")
 _POLL_SECONDS = 0.5
+_STOP_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,21 +69,24 @@ def serve_schedule(timetable: Timetable, stop: threading.Event) -> None:
     deployment = _deployment(timetable, None)
     runner = Runner(name=deployment.name, pause_on_shutdown=False, limit=1)
     errors: list[BaseException] = []
+    ended = threading.Event()  # because a join that was interrupted takes the thread for ended (python/cpython#90882)
 
     def work() -> None:
         try:
             asyncio.run(_serve(runner, deployment, stop))
         except BaseException as exc:  # noqa: BLE001 - raised again by the thread that waits
             errors.append(exc)
+        finally:
+            ended.set()
 
     # In the main thread, Prefect's runner would take SIGTERM from whoever set `stop` up.
-    thread = threading.Thread(target=work, name="exitdrill-schedule")
+    thread = threading.Thread(target=work, name="exitdrill-schedule", daemon=True)
     thread.start()
     try:
-        thread.join()
+        ended.wait()
     except BaseException:
         stop.set()
-        thread.join()
+        ended.wait(_STOP_SECONDS)
         raise
     if errors:
         raise errors[0]

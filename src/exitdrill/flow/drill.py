@@ -65,7 +65,6 @@ class _Handover:
 
     run: Run
     how: Conducting
-    began: bool = False
     verdict: Verdict | None = None
     error: Exception | None = None
 
@@ -143,7 +142,6 @@ def _without_prefect(handover: _Handover, why: Exception | None) -> Verdict:
 def drill_flow(drill: str, run_id: str) -> State[None]:  # noqa: ARG001 - Prefect shows them
     """Carry out a run that is open in this process."""
     handover = _under_way[run_id]
-    handover.began = True
     try:
         handover.verdict = _conduct(handover.run, handover.how)
     except Exception as exc:
@@ -228,20 +226,23 @@ def _on_thread(run: Run, do: Callable[[], T]) -> T:
     """Do it on another thread, in this one's context; an interrupt of this one asks the drill to stop, and waits."""
     results: list[T] = []
     errors: list[BaseException] = []
+    ended = threading.Event()  # because a join that was interrupted takes the thread for ended (python/cpython#90882)
 
     def work() -> None:
         try:
             results.append(do())
         except BaseException as exc:  # noqa: BLE001 - raised again by the thread that waits
             errors.append(exc)
+        finally:
+            ended.set()
 
     thread = threading.Thread(target=copy_context().run, args=(work,), name="exitdrill-drill", daemon=True)
     thread.start()
     try:
-        thread.join()
+        ended.wait()
     except BaseException:  # KeyboardInterrupt, or what Prefect makes of SIGTERM
         run.stop.set()
-        thread.join(_STOP_SECONDS)
+        ended.wait(_STOP_SECONDS)
         raise
     if errors:
         raise errors[0]
