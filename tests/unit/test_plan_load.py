@@ -561,6 +561,13 @@ def test_everything_wrong_is_said_at_once_in_the_order_of_the_files(tmp_path: Pa
     ]
 
 
+def test_of_very_many_problems_the_first_hundred_are_shown(tmp_path: Path) -> None:
+    """And how many more there are."""
+    found = complaints(tmp_path, DRILL + "x: 1\n" * 150)
+    assert len(found) == 101
+    assert found[-1] == "drill.yaml: and 50 more problems"
+
+
 def test_two_cycles_are_both_named(tmp_path: Path) -> None:
     """Each cycle is reported once, beginning with the asset that stands first."""
     needs = {"a": "b", "b": "c", "c": "a", "d": "e", "e": "d", "f": "a"}

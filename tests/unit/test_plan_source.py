@@ -84,6 +84,7 @@ def test_a_node_knows_what_was_written_and_where(tmp_path: Path) -> None:
         (b'a: "\\ud800"\n', "x.yaml:1:4: a: half of a surrogate pair in a text; expected whole characters"),
         (b"a: " + b"[" * 50 + b"]" * 50, "x.yaml:1:53: nested more than 50 levels deep"),
         (b"a: " + b"[" * 100_000, "x.yaml:1:53: nested more than 50 levels deep"),
+        (b"a: [" + b"1," * 60_000 + b"]", "x.yaml:1:99999: more than 50000 keys and values; no drill needs that"),
         (b"# " + b"x" * SIZE_MAX_BYTES, "x.yaml: larger than 1048576 bytes; no drill needs that"),
     ],
 )

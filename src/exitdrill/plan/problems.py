@@ -18,6 +18,7 @@ KeyPath = tuple[str | int, ...]
 """Keys and indices from the root of a file."""
 
 _SHOWN_CHARACTERS = 60
+_SHOWN_PROBLEMS = 100
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _URL_USER = re.compile(r"://[^/@\s]*@")
 _URL_QUERY = re.compile(r"(://[^?\s]*)\?\S*")
@@ -118,4 +119,7 @@ class Problems:
             return
         files = list(dict.fromkeys(problem.file for problem in self._found))
         ordered = sorted(self._found, key=lambda p: (files.index(p.file), p))
-        raise DefinitionError("\n".join(str(problem) for problem in ordered))
+        lines = [str(problem) for problem in ordered[:_SHOWN_PROBLEMS]]
+        if len(ordered) > len(lines):
+            lines.append(f"{ordered[-1].file}: and {len(ordered) - len(lines)} more problems")
+        raise DefinitionError("\n".join(lines))

@@ -2,8 +2,8 @@
 
 Rules: what a file can say is JSON: maps with text for keys, lists, text, numbers, true, false and null. Anchors,
 aliases, tags, merge keys, duplicate keys, a second document and numbers JSON cannot hold exactly are problems.
-A date is text. A file has 1 MiB and 50 levels at most, so reading one is bounded in time and memory. Whether
-what a file says makes sense is the business of others.
+A date is text. A file has 1 MiB, 50 levels and 50,000 keys and values at most, so reading one is bounded in time
+and memory. Whether what a file says makes sense is the business of others.
 
 YAML 1.1 as PyYAML reads it (https://yaml.org/spec/1.1/): an unquoted ``no`` is false; the node remembers how
 it was written, so that a message can say so.
@@ -19,10 +19,11 @@ from pydantic import JsonValue
 
 from exitdrill.plan.problems import KeyPath, Problem, Problems, quoted, show_path
 
-__all__ = ["DEPTH_MAX", "SIZE_MAX_BYTES", "Node", "read"]
+__all__ = ["DEPTH_MAX", "NODES_MAX", "SIZE_MAX_BYTES", "Node", "read"]
 
 SIZE_MAX_BYTES = 1024 * 1024
 DEPTH_MAX = 50
+NODES_MAX = 50_000
 
 _WHOLE_MAX = 2**53 - 1  # RFC 8785 and RFC 7493: beyond it, JSON numbers lose digits
 _TAG = "tag:yaml.org,2002:"
@@ -203,6 +204,7 @@ class _Builder:
         self._shown = shown
         self._problems = problems
         self._loader = yaml.SafeLoader("")
+        self._nodes = 0
 
     def build(self, text: str) -> Node | None:
         try:
@@ -253,6 +255,10 @@ class _Builder:
         at = Node(line, column, None, "", line, column)
         if depth > DEPTH_MAX:
             self._add(line, column, (), f"nested more than {DEPTH_MAX} levels deep")
+            raise _StopError
+        self._nodes += 1
+        if self._nodes > NODES_MAX:
+            self._add(line, column, (), f"more than {NODES_MAX} keys and values; no drill needs that")
             raise _StopError
         if isinstance(event, yaml.AliasEvent):
             self._add(line, column, path, f"an alias, *{event.anchor}", "", "write the value out")
