@@ -14,6 +14,7 @@ from exitdrill.errors import ConflictError, ExitdrillError, NotFoundError
 from exitdrill.model import human
 from exitdrill.model.record import Check
 from exitdrill.plan.drill import Asset, Level
+from exitdrill.transfer.cleanup import probe_base
 from exitdrill.transfer.layout import write_atomic
 from exitdrill.transfer.places import container_of, prefix_of, vault_container
 
@@ -59,7 +60,7 @@ def _source(ctx: AssetContext) -> str:
 
 
 def _keep(ctx: AssetContext, role: str, store: ObjectStore, prefix: str) -> tuple[str, ...]:
-    probed = probe_store(store, prefix)
+    probed = probe_store(store, probe_base(prefix, ctx.directory.id))
     data = json.dumps(probed.capabilities.to_json()).encode()
     write_atomic(ctx.directory.capabilities(role, ctx.asset.name), data)
     ctx.facts.put(f"{role} notes", list(probed.notes))

@@ -5,8 +5,6 @@ Three servers out of four that speak S3 take an object with a wrong checksum, an
 must be kept. The claim of the connector is narrowed to what proved true; it never grows.
 """
 
-import secrets
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -15,6 +13,7 @@ from exitdrill.connector.objects import BytesBody, ObjectStore, WriteRequest
 from exitdrill.errors import ConnectorError, ThrottledError, TransientError
 from exitdrill.model.digests import Comparison, DigestKind, Digests, Hasher
 from exitdrill.model.objects import Envelope
+from exitdrill.transfer.cleanup import clear_probe
 
 __all__ = ["Probed", "probe_store"]
 
@@ -45,29 +44,22 @@ _KEY_TRIALS: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 
 
-def probe_store(store: ObjectStore, prefix: str) -> Probed:
-    """Try a container's claims, under keys that begin with ``prefix``, and remove what was written.
+def probe_store(store: ObjectStore, base: str) -> Probed:
+    """Try a container's claims, under keys that begin with ``base``, and remove what was written.
 
     Args:
         store: An opened container, writable.
-        prefix: Where this drill may write in it.
+        base: What the keys begin with: `exitdrill.transfer.cleanup.probe_base`, the same whenever a run tries.
 
     Raises:
         ConnectorError: Plain objects cannot be written, read, listed or deleted there.
     """
-    base = f"{prefix}exitdrill-probe-{secrets.token_hex(6)}-"
+    clear_probe(store, base)  # an earlier try of this run may have been killed
     try:
         return _Probe(store, base).run()
     finally:
-        for key in _written(store, base):
-            with suppress(ConnectorError):  # what is left is seen by teardown, which lists the container
-                store.delete(key)
-
-
-def _written(store: ObjectStore, base: str) -> Iterator[str]:
-    with suppress(ConnectorError):
-        for entry in list(store.list(base)):  # a few dozen
-            yield entry.key
+        with suppress(ConnectorError):  # teardown clears it again, and says what it cannot
+            clear_probe(store, base)
 
 
 class _Probe:

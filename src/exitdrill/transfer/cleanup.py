@@ -21,7 +21,7 @@ from exitdrill.transfer.rename import target_key
 from exitdrill.transfer.rows import LedgerRow, part_numbers, part_path, read_rows
 from exitdrill.transfer.sorting import ListingOutOfOrderError, ordered_listing, sort_rows
 
-__all__ = ["Cleanup", "Ours", "clean_container"]
+__all__ = ["Cleanup", "Ours", "clean_container", "clear_probe", "probe_base"]
 
 _WINDOW = 512
 _LEFT_KEPT = 100
@@ -76,6 +76,17 @@ class Ours:
             for row in rows:
                 key = target_key(self.mapping, self.prefix, row.key.removeprefix(self.source_prefix))
                 yield replace(row, target_key=key)
+
+
+def probe_base(prefix: str, run_id: str) -> str:
+    """What every key begins with that preflight of a run writes to try a place."""
+    return f"{prefix}exitdrill-probe-{run_id}-"
+
+
+def clear_probe(store: ObjectStore, base: str) -> None:
+    """Delete what preflight wrote, a few dozen objects at most. Raises ConnectorError."""
+    for entry in list(store.list(base)):
+        store.delete(entry.key)
 
 
 def clean_container(

@@ -32,7 +32,7 @@ def disk_errors(resource: str) -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+        if exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):  # the last: a limit on the size of files
             raise NoSpaceError("the disk is full", resource=resource, hint="make room, then: exitdrill resume") from exc
         if exc.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise ReadOnlyError(f"cannot be written to ({exc.strerror})", resource=resource) from exc

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,10 @@ from exitdrill.clock import SystemClock, format_utc
 from exitdrill.connector.objects import ObjectStore
 from exitdrill.connector.provider import Provider
 from exitdrill.connector.retry import RetryPolicy, Tally
-from exitdrill.errors import RunError
+from exitdrill.errors import NotFoundError, RunError
 from exitdrill.model.digests import DigestKind
 from exitdrill.plan.drill import Asset
-from exitdrill.transfer.cleanup import Cleanup, Ours, clean_container
+from exitdrill.transfer.cleanup import Cleanup, Ours, clean_container, clear_probe, probe_base
 from exitdrill.transfer.copying import Evacuation, Rebuild
 from exitdrill.transfer.cut import load_cut, probe
 from exitdrill.transfer.inventory import STEM, PartSize, make_inventory
@@ -167,6 +167,8 @@ def _clean(ctx: _Context, role: str) -> Facts:
         made = bool(ctx.job.options["made"])
     container = ctx.container(role)
     provider, store = ctx.provider(role), ctx.store(role)
+    with suppress(NotFoundError):  # no container, nothing to clear
+        clear_probe(store, probe_base(prefix, ctx.directory.id))
     done: Cleanup = clean_container(
         provider, store, container, prefix, ours, made, ctx.scratch, ctx.threads, ctx.stopped, ctx.meter
     )

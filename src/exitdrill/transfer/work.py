@@ -37,10 +37,14 @@ class PartWork:
         self._lock = Lock()
         with self._guard():
             self._db = sqlite3.connect(path, timeout=_TIMEOUT_SECONDS, check_same_thread=False, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._db.execute(f"CREATE TABLE IF NOT EXISTS rows (n INTEGER PRIMARY KEY, {', '.join(_FIELDS)})")
-            self._db.execute("CREATE TABLE IF NOT EXISTS uploads (n INTEGER PRIMARY KEY, state TEXT NOT NULL)")
+            try:
+                self._db.execute("PRAGMA journal_mode=WAL")
+                self._db.execute("PRAGMA synchronous=FULL")
+                self._db.execute(f"CREATE TABLE IF NOT EXISTS rows (n INTEGER PRIMARY KEY, {', '.join(_FIELDS)})")
+                self._db.execute("CREATE TABLE IF NOT EXISTS uploads (n INTEGER PRIMARY KEY, state TEXT NOT NULL)")
+            except sqlite3.Error:
+                self._db.close()
+                raise
 
     def _guard(self) -> "_Guard":
         return _Guard(self._path)
@@ -56,7 +60,8 @@ class PartWork:
                 self._db.executemany("DELETE FROM uploads WHERE n = ?", [(value[0],) for value in values])
                 self._db.execute("COMMIT")
             except sqlite3.Error:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # on a full disk SQLite has rolled back by itself
+                    self._db.execute("ROLLBACK")
                 raise
 
     def done(self) -> set[int]:
@@ -126,7 +131,8 @@ class _Guard:
     def __exit__(self, kind: object, exc: BaseException | None, tb: object) -> None:
         if isinstance(exc, sqlite3.Error):
             if "full" in str(exc) or "disk I/O" in str(exc):
-                raise NoSpaceError("the disk is full", resource=str(self._path), hint="make room, then resume") from exc
+                hint = "make room, then: exitdrill resume"
+                raise NoSpaceError("the disk is full or fails", resource=str(self._path), hint=hint) from exc
             raise RunError(f"work state cannot be used: {exc}", resource=str(self._path)) from exc
 
 
