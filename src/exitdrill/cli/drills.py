@@ -18,6 +18,7 @@ __all__ = ["check", "plan", "run", "schedule"]
 
 Drill = Annotated[Path, Parameter(help="The drill file (YAML).")]
 _NOT_READY = 3
+_CRON_FIELDS = 5
 
 
 def check(drill: Drill, /, *, json: AsJson = False, verbose: Verbose = False) -> int:
@@ -136,6 +137,7 @@ def schedule(
 
     loaded = load(drill)
     given = approvals(approve, loaded)
+    _must_be_times(cron, timezone)
     timetable = Timetable(drill.absolute(), runs.absolute(), cron, timezone, approvals=given)
     if work_pool is not None and configured_url(os.environ) is None:
         raise UsageError("a work pool needs a Prefect server of your own", hint="set PREFECT_API_URL")
@@ -150,6 +152,20 @@ def schedule(
         err(f"{loaded.name} runs by {cron!r} ({timezone}) from here, with Prefect at {server.url}; Ctrl-C ends it")
         serve_schedule(timetable, stop)
     return 0
+
+
+def _must_be_times(cron: str, timezone: str) -> None:
+    """What is plainly wrong is said at once; the rest of the cron line Prefect judges, once its server is up."""
+    from zoneinfo import ZoneInfo
+
+    if len(cron.split()) != _CRON_FIELDS:
+        raise UsageError(f"{cron!r} is no cron line", resource="--cron", expected='such as "0 6 1 1,4,7,10 *"')
+    try:
+        ZoneInfo(timezone)
+    except (KeyError, ValueError, OSError) as exc:
+        raise UsageError(
+            f"no time zone is called {timezone!r}", resource="--timezone", expected="such as Europe/Amsterdam"
+        ) from exc
 
 
 def _look(drill: Path, *, forecast: bool) -> "tuple[DrillPlan, Readiness]":
