@@ -9,6 +9,7 @@
     ├── RunError                        4   the drill failed
     │   ├── StoppedError                4   somebody stopped it; it can be resumed
     │   ├── StepFailedError             4   a critical step failed
+    │   ├── WorkerDiedError             4   a worker process was killed
     │   └── RunLockedError              2   another process is at work on this run
     ├── EvidenceError                   5   evidence does not verify
     └── ConnectorError                  4   a place did not do what was asked
@@ -62,6 +63,8 @@ __all__ = [
     "TransientError",
     "UnsupportedError",
     "UsageError",
+    "WorkerDiedError",
+    "can_resume",
     "from_json",
 ]
 
@@ -81,6 +84,9 @@ class ExitdrillError(Exception):
 
     transient: ClassVar[bool] = False
     """Whether the same call may succeed a little later."""
+
+    resumable: ClassVar[bool] = False
+    """Whether a run that ended so can be gone on with, once a person has put the cause right."""
 
     default_hint: ClassVar[str] = ""
     """The hint where the raiser gave none."""
@@ -141,6 +147,14 @@ class RunError(ExitdrillError):
 class StoppedError(RunError):
     """Somebody stopped the drill; ``exitdrill resume`` goes on with it."""
 
+    resumable = True
+
+
+class WorkerDiedError(RunError):
+    """A worker process ended without a word: killed, or out of memory."""
+
+    resumable = True
+
 
 class StepFailedError(RunError):
     """A critical step of the playbook failed."""
@@ -172,6 +186,7 @@ class AuthenticationError(ConnectorError):
     """Credentials are missing, or the place does not accept them."""
 
     exit_code = 3
+    resumable = True
 
 
 class PermissionDeniedError(ConnectorError):
@@ -209,9 +224,13 @@ class ArchivedError(ConnectorError):
 class NoSpaceError(ConnectorError):
     """The place is full, or a quota is used up."""
 
+    resumable = True
+
 
 class ReadOnlyError(ConnectorError):
     """The place cannot be written to."""
+
+    resumable = True
 
 
 class UnsupportedError(ConnectorError):
@@ -222,6 +241,7 @@ class TransientError(ConnectorError):
     """A fault that may be gone at the next try: a reset, a timeout, a 5xx."""
 
     transient = True
+    resumable = True
 
 
 class ThrottledError(TransientError):
@@ -235,6 +255,15 @@ class ThrottledError(TransientError):
 
 class SeveredError(ConnectorError):
     """A connection to the source was attempted after the cut, and refused."""
+
+
+def can_resume(error: BaseException | None) -> bool:
+    """Whether a run that this error ended can be gone on with: it, or what caused it, is `resumable`."""
+    while error is not None:
+        if isinstance(error, ExitdrillError) and error.resumable:
+            return True
+        error = error.__cause__
+    return False
 
 
 def _all_subclasses(cls: type[ExitdrillError]) -> dict[str, type[ExitdrillError]]:

@@ -85,7 +85,8 @@ def fill(container: str, count: int, largest: int) -> None:
     def put(item: tuple[int, tuple[str, int]]) -> None:
         number, (name, size) = item
         dice = random.Random(number)
-        data = dice.randbytes(size)
+        block = dice.randbytes(min(size, 1_000_003))  # a prime: no two parts of a large one are alike
+        data = (block * (size // 1_000_003 + 1))[:size]
         settings = ContentSettings(content_type=["text/plain", "application/pdf", "image/png"][number % 3])
         meta = {"owner": f"team{number % 7}", "Case_Nr": str(number)} if number % 5 == 0 else None
         if number % 11 == 0:
@@ -96,7 +97,7 @@ def fill(container: str, count: int, largest: int) -> None:
             client.get_blob_client(name).set_blob_tags({"dossier": str(number), "soort": "a b"})
 
     with ThreadPoolExecutor(12) as pool:
-        list(pool.map(put, enumerate(zip(names, sizes(count, largest)))))
+        list(pool.map(put, enumerate(zip(names, sizes(count, largest), strict=True))))
 
 
 def back(key: str, mapping: str) -> str:

@@ -16,7 +16,7 @@ from exitdrill.cli.console import err, hide, on_terminal, out, redact, say_error
 from exitdrill.cli.interrupts import interrupts
 from exitdrill.cli.screen import Screen
 from exitdrill.cli.stored import load_record, load_verdict
-from exitdrill.errors import ExitdrillError, NotReadyError, RunError, StoppedError
+from exitdrill.errors import ExitdrillError, NotReadyError, RunError, StoppedError, can_resume
 from exitdrill.flow.server import PrefectServer
 from exitdrill.playbook.action import MANUAL
 from exitdrill.playbook.conductor import LocalConductor, nobody_to_ask
@@ -172,6 +172,10 @@ def _say_end(error: Exception, path: Path) -> None:
         return
     if isinstance(error, ExitdrillError):
         say_error(error)
+    if can_resume(error):
+        err("what was done is kept, and the drill's clock runs on.")
+        err(f"  put it right, and resume with   exitdrill resume {path.name}{_runs_option(path)}")
+        err(f"  give up with                    exitdrill teardown {path.name}{_runs_option(path)}")
     err(f"the run's directory: {path}")
 
 

@@ -2,8 +2,9 @@
 
 Rules. Steps run in the playbook's order; a step that was done is not done again after a crash. Each step is
 in the journal before it begins. A critical step that fails ends the drill: the steps after it are not
-attempted, except those that always run (teardown, and the record). A person's answer is waited for in a lap
-of its own. `finish` writes the record and the verdict whatever happened.
+attempted, except those that always run (teardown, and the record). Where the cause can be put right (a full
+disk, expired credentials, a place that is down) teardown waits for a person too: to resume, or to give up.
+A person's answer is waited for in a lap of its own. `finish` writes the record and the verdict whatever happened.
 """
 
 from collections.abc import Iterator
@@ -11,7 +12,15 @@ from threading import Timer
 
 from exitdrill.assess import assess
 from exitdrill.clock import Lap
-from exitdrill.errors import ExitdrillError, NoSpaceError, NotReadyError, RunError, StepFailedError, StoppedError
+from exitdrill.errors import (
+    ExitdrillError,
+    NoSpaceError,
+    NotReadyError,
+    RunError,
+    StepFailedError,
+    StoppedError,
+    can_resume,
+)
 from exitdrill.model import codec
 from exitdrill.model.record import RunStatus, StepRecord, StepStatus
 from exitdrill.model.verdict import Verdict
@@ -42,7 +51,8 @@ def execute(run: Run, conductor: Conductor, *, before: str | None = None) -> Non
     Raises:
         StoppedError: Somebody stopped it. It can be resumed.
         NotReadyError: Preflight says no.
-        StepFailedError: A critical step failed; teardown was carried out.
+        StepFailedError: A critical step failed. Teardown was carried out, unless the cause can be put right
+            (`exitdrill.errors.can_resume`): then all is kept for ``exitdrill resume``.
         ExitdrillError: What else ended it.
     """
 
@@ -61,10 +71,11 @@ def execute(run: Run, conductor: Conductor, *, before: str | None = None) -> Non
             run.error = error
             raise
         except Exception as error:
-            # Also what nobody foresaw: what the run made must not stay behind because of it.
             run.error = error
             _say_failed(run, error)
-            _last_steps(run, conductor)
+            if not can_resume(error):
+                # Also what nobody foresaw: what the run made must not stay behind because of it.
+                _last_steps(run, conductor)
             raise
 
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from exitdrill.errors import RunError, StoppedError, TransientError, from_json
+from exitdrill.errors import RunError, StoppedError, TransientError, WorkerDiedError, from_json
 from exitdrill.transfer.cut import Cut, load_cut, scrubbed
 from exitdrill.transfer.job import Job, Result, Tick
 from exitdrill.transfer.layout import RunDirectory
@@ -211,7 +211,7 @@ class _Follower:
         code = self._process.wait(timeout=30)
         if self._stopping is not None:
             return StoppedError("stopped", resource=self._job.asset)
-        return RunError(
+        return WorkerDiedError(
             f"the worker for {self._job.task} ended unexpectedly (code {code})",
             resource=self._job.asset,
             hint=f"its last words are in {self._log.name}; exitdrill resume goes on from here",
