@@ -112,7 +112,6 @@ _assets = st.builds(
     critical=st.booleans(),
     rename=st.sampled_from(["none", "percent"]),
     sample=st.integers(1, 1000),
-    directory_stubs=st.sampled_from(["copy", "skip"]),
 )
 _steps = st.builds(
     Step, _names, _names, _text, _text, st.booleans(), _durations, st.integers(0, 9), st.booleans(), _maps

@@ -157,7 +157,7 @@ def test_the_order_of_assets_is_the_files_where_nothing_else_is_asked(tmp_path: 
             (
                 "drill.yaml:16:5: assets[0].verfy: unknown field; expected one of classification, "
                 "critical, depends_on, "
-                "directory_stubs, kind, name, objectives, owner, rename, sample, source, target, verify "
+                "kind, name, objectives, owner, rename, sample, source, target, verify "
                 "(did you mean 'verify'?)"
             ),
         ),

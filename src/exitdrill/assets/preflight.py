@@ -199,6 +199,9 @@ def describe_survey(asset: Asset, seen: Survey, free_bytes: int | None) -> list[
             found=f"{seen.without_digest} of {seen.objects} objects are listed without a digest of the source's",
         ),
     ]
+    if seen.stubs:
+        found = f"{seen.stubs} zero-byte directory markers (hdi_isfolder), copied as the objects they are"
+        checks.append(Check("directory markers", name, ready=True, found=found))
     if free_bytes is not None:
         need = int(seen.size_bytes * _ROOM)
         room = f"{seen.size_bytes} bytes to hold, {free_bytes} free in the vault"

@@ -102,8 +102,6 @@ class Asset:
     """``none`` or ``percent``: how keys the target cannot hold are written there."""
     sample: int = 300
     """How many objects ``sampled`` reads back."""
-    directory_stubs: str = "copy"
-    """``copy`` or ``skip``: what to do with zero-byte directory markers (``hdi_isfolder``)."""
 
 
 @dataclass(frozen=True, slots=True)

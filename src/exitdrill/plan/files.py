@@ -148,7 +148,6 @@ class AssetFile(_Part):
     critical: StrictBool = Field(default=True, description="The clock runs until every critical asset is proven.")
     rename: Literal["none", "percent"] = Field("none", description="How keys the target cannot hold are written there.")
     sample: Annotated[StrictInt, Field(ge=1, le=10_000_000)] = Field(300, description="How many objects sampled reads.")
-    directory_stubs: Literal["copy", "skip"] = Field("copy", description="What to do with hdi_isfolder markers.")
 
 
 class DrillFile(_Part):

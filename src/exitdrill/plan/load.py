@@ -184,7 +184,6 @@ def _asset(file: AssetFile) -> Asset:
         critical=file.critical,
         rename=file.rename,
         sample=file.sample,
-        directory_stubs=file.directory_stubs,
     )
 
 
