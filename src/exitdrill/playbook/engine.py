@@ -121,9 +121,9 @@ def _last_steps(run: Run, conductor: Conductor) -> None:
     """The steps that always run, after a failure. What fails here is noted and does not hide the cause."""
     for phase in run.plan.playbook.phases:
         for step in phase.steps:
-            if step.uses == MANUAL or _done(run, step) or not action(step.uses).always:
-                continue
             try:
+                if step.uses == MANUAL or _done(run, step) or not action(step.uses).always:
+                    continue
                 answer = _ask(run, conductor, step) if step.approval else None
                 _attempts(run, conductor, phase, step, answer)
             except ExitdrillError as error:
@@ -172,20 +172,20 @@ def _attempts(run: Run, conductor: Conductor, phase: Phase, step: Step, answer: 
         run.journal.record("step begins", step=step.id, uses=step.uses, attempt=attempt)
         stop = run.clock.lap(f"step {step.id}")
         # Done only once it is: an exception nobody foresaw must not leave a step that a resume would skip.
-        status, error = StepStatus.FAILED, "ended unexpectedly"
+        status, error, whole = StepStatus.FAILED, "ended unexpectedly", ""
         try:
             _limited(run, conductor, phase, step)
             status, error = StepStatus.DONE, ""
         except ExitdrillError as exc:
             status = StepStatus.STOPPED if isinstance(exc, StoppedError) else StepStatus.FAILED
-            error = _brief(exc)
+            error, whole = _brief(exc), str(exc)
             if not exc.transient or attempt > step.retries:
                 raise
             run.options.progress.note(f"{step.id}: trying again: {_brief(exc)}")
         finally:
             run.state.lap(stop(attempts=attempt))
             run.state.step(StepRecord(step.id, phase.name, status, None, attempt, error, by))
-            run.journal.record("step ends", step=step.id, status=status.value, error=error)
+            run.journal.record("step ends", step=step.id, status=status.value, error=whole or error)
         if status is StepStatus.DONE:
             return
 
