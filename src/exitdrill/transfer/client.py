@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,7 +90,10 @@ def run_job(job: Job) -> Result:
         )
     follower = _Follower(process, job, who, log)
     try:
-        return follower.follow()
+        result = follower.follow()
+        with suppress(subprocess.TimeoutExpired):  # it ends by itself; one that does not is ended below
+            process.wait(timeout=_READER_SECONDS)
+        return result
     finally:
         _end(process)
         follower.join()
