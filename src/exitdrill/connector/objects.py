@@ -32,6 +32,7 @@ from exitdrill.model.objects import Envelope, Loss, ObjectEntry
 __all__ = ["Body", "BytesBody", "ObjectStore", "RawRead", "ReadStream", "UploadMemory", "WriteReceipt", "WriteRequest"]
 
 CHUNK_BYTES = 1024 * 1024
+_SHOWN = 200
 
 
 class Body(Protocol):
@@ -205,8 +206,9 @@ class ObjectStore(ABC):
         self.retry = retry or RetryPolicy()
 
     def describe(self, key: str) -> str:
-        """How messages name one object; control characters made visible."""
-        return f"{self.resource}/{key.encode('unicode_escape', 'backslashreplace').decode('ascii')}"
+        """How messages name one object; control characters made visible, a long key cut."""
+        shown = key.encode("unicode_escape", "backslashreplace").decode("ascii")
+        return f"{self.resource}/{shown if len(shown) <= _SHOWN else shown[:_SHOWN] + '…'}"
 
     def list(self, prefix: str = "", *, start_after: str | None = None) -> Iterator[ObjectEntry]:
         """Every current object whose key begins with ``prefix``, in the listing's own order.
