@@ -6,6 +6,7 @@ What single objects did wrong, `exitdrill.assess._exceptions` names; here are th
 from exitdrill.assess._common import Judged, finding, gravity
 from exitdrill.assess._drill import asset_rpa, judge_rpo, judge_rto
 from exitdrill.assess._exceptions import losses
+from exitdrill.model.digests import Comparison
 from exitdrill.model.human import bytes_, count
 from exitdrill.model.objects import Outcome
 from exitdrill.model.record import AssetRecord, LegRecord, RunRecord, VerificationRecord
@@ -53,6 +54,7 @@ def _breaches(measured: AssetRecord) -> list[str]:
     if skipped > listed.objects - _copied(measured.evacuate):
         found.append(f"rebuild: {count(skipped, 'object')} said not to be evacuated that were")
     declared = _stayed(measured.evacuate) + _stayed(measured.rebuild)
+    declared += measured.source_digests.get(Comparison.DIFFERENT, 0)
     if measured.exceptions_total < max(declared, len(measured.exceptions)):
         most = max(declared, len(measured.exceptions))
         found.append(f"{count(most, 'exception')} happened, {measured.exceptions_total:,} declared")

@@ -121,7 +121,9 @@ def _losses(record: RunRecord) -> Iterator[Finding]:
         for loss in asset.losses:
             text = f"metadata not kept: {loss.field} of {count(loss.objects, 'object')} ({loss.reason})"
             remedy = "it stands in the ledger; keep it elsewhere if anything needs it, or choose a target that holds it"
-            yield finding(Severity.WARNING, asset.name, text, remedy, (loss.example_key,))
+            # no object store lets a client set it: worth knowing, and nothing to act on
+            severity = Severity.NOTE if loss.field == "created" else Severity.WARNING
+            yield finding(severity, asset.name, text, remedy, (loss.example_key,))
 
 
 def _effort(record: RunRecord) -> Iterator[Finding]:

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from exitdrill.assess._common import finding, gravity
+from exitdrill.model.digests import Comparison
 from exitdrill.model.human import count
 from exitdrill.model.objects import Outcome
-from exitdrill.model.record import AssetRecord, Mishap, RunRecord
+from exitdrill.model.record import DISAGREES, AssetRecord, Mishap, RunRecord
 from exitdrill.model.verdict import Finding, Severity
 from exitdrill.plan.drill import Asset, DrillPlan, Level
 
@@ -72,14 +73,19 @@ _ADVICE: dict[str, _Advice] = {
         "at the target that the drill did not put there",
         "point the drill to an empty bucket or prefix, or remove them if nobody owns them",
     ),
+    DISAGREES: _Advice(
+        "copied whose bytes disagree, on two reads, with the digest stored at the source: that digest is wrong, or "
+        "the bytes were damaged before the drill",
+        "ask the owner which is right; a digest that a client wrote can be wrong, and the ledger has ours",
+    ),
     _LAST_LOOK: _Advice(
         "changed at the source after being copied, as the last look before the cut found: those changes are lost",
         "evacuate changes once more before the cut, or stop writes earlier",
     ),
 }
 _OTHER = _Advice("with a problem this version does not know", "see the detail of each exception")
-_HARMLESS = frozenset({"extra", "unattested", _LAST_LOOK, Outcome.NOT_EVACUATED})
-"""Not a loss by itself: judged by integrity, by the RPO, or already named by the first leg."""
+_HARMLESS = frozenset({"extra", "unattested", DISAGREES, _LAST_LOOK, Outcome.NOT_EVACUATED})
+"""Not a loss by itself: judged by integrity, by the RPO, already named by the first leg, or the source's own."""
 
 
 def losses(measured: AssetRecord) -> int:
@@ -109,6 +115,7 @@ def _counted(measured: AssetRecord) -> dict[str, int]:
     if (checked := measured.verification) is not None:
         for problem in ("different", "missing", "unattested", "extra"):
             numbers[problem] = getattr(checked, problem)
+    numbers[DISAGREES] = measured.source_digests.get(Comparison.DIFFERENT, 0)
     numbers[_LAST_LOOK] = measured.lost_changes
     return numbers
 
@@ -143,7 +150,7 @@ def _finding(asset: Asset, problem: str, number: int, mishaps: list[Mishap]) -> 
 
 
 def _severity(asset: Asset, problem: str) -> Severity:
-    if problem in {"extra", _LAST_LOOK}:
+    if problem in {"extra", DISAGREES, _LAST_LOOK}:
         return Severity.WARNING
     if problem == "unattested" and asset.verify.rank < Level.ATTESTED.rank:
         return Severity.NOTE
