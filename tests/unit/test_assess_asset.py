@@ -8,7 +8,7 @@ import pytest
 
 from exitdrill.assess import assess
 from exitdrill.model.objects import Outcome
-from exitdrill.model.record import AssetRecord, Counts, LegRecord, LossCount, Mishap, VerificationRecord
+from exitdrill.model.record import DISAGREES, AssetRecord, Counts, LegRecord, LossCount, Mishap, VerificationRecord
 from exitdrill.model.verdict import Finding, Judgement, Severity, Verdict
 from exitdrill.plan.drill import Asset, Level, Objectives
 from exitdrill.testing.runs import SEVERED, make_asset, make_measured, make_plan, make_record
@@ -307,3 +307,21 @@ def test_metadata_losses_and_notable_retries_are_said() -> None:
     assert "0:01:30 waited" in verdict.findings[2].text
     many = replace(measured, rebuild=replace(measured.rebuild, retries=10))
     assert len(_judge(many).findings) == 4
+
+
+def test_a_digest_of_the_source_that_disagrees_is_a_warning_and_weighs_nothing() -> None:
+    """What the source says of its own bytes may be wrong: counted, named, and not held against the drill."""
+    named = (Mishap("a.txt", DISAGREES, "evacuate", "fetched again: the same bytes"),)
+    digests = {"equal": 997, "different": 2, "absent": 1}
+    verdict = _judge(_measured({"exceptions": named, "exceptions_total": 2, "source_digests": digests}))
+    found = _finding(verdict, "disagree")
+    assert verdict.judgement is Judgement.MET
+    assert (found.severity, found.keys) == (Severity.WARNING, ("a.txt",))
+    assert found.text.startswith("2 objects copied whose bytes disagree")
+
+
+def test_a_digest_that_disagrees_and_was_not_declared_breaks_the_accounting() -> None:
+    """Two disagreed; the record declares none."""
+    verdict = _judge(_measured({"source_digests": {"equal": 998, "different": 2}}))
+    assert _judgement(verdict, "completeness") is Judgement.MISSED
+    assert "2 exceptions happened, 0 declared" in _finding(verdict, "add up").text

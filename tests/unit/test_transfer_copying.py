@@ -26,12 +26,14 @@ from exitdrill.errors import (
 )
 from exitdrill.model.digests import DigestKind, Digests, Hasher
 from exitdrill.model.objects import Envelope, Outcome
+from exitdrill.model.record import DISAGREES
 from exitdrill.testing.memory import HONEST, Behaviour, MemoryProvider, MemoryStore
 from exitdrill.transfer import partrun
 from exitdrill.transfer.bodies import HashingBody
 from exitdrill.transfer.copying import Evacuation, Rebuild
 from exitdrill.transfer.partrun import Meter, PartRun
-from exitdrill.transfer.rows import InventoryRow, LedgerRow, read_rows, summary, write_part
+from exitdrill.transfer.rows import InventoryRow, LedgerRow, part_path, read_rows, summary, write_part
+from exitdrill.transfer.tally import LegTally, leg_facts
 from exitdrill.transfer.work import PartWork, RowMemory
 
 _DATA = bytes(range(256)) * 40
@@ -162,6 +164,46 @@ def test_evacuated_with_digests_and_envelope() -> None:
     with there.vault.read(row.vault_key, etag=row.vault_etag) as stream:
         assert stream.read_all() == _DATA
     assert there.moved == len(_DATA)
+
+
+def test_a_wrong_digest_at_the_source_costs_a_second_read_and_is_declared(tmp_path: Path) -> None:
+    """The object is fetched again, kept as it is, and counted and named where the leg is added up."""
+    there = Places()
+    row = there.put("a")
+    claims = json.dumps({"md5": "00" * 16})
+    copied = there.evacuate(replace(row, claims=claims))
+    assert (copied.outcome, copied.source_digest, copied.sha256) == ("copied", "different", _digests(_DATA).sha256)
+    assert "the same bytes" in copied.detail
+    assert there.moved == 2 * len(_DATA)
+    with there.vault.read(copied.vault_key, etag=copied.vault_etag) as stream:
+        assert stream.read_all() == _DATA
+    tally = LegTally("evacuate")
+    rows = [copied, there.evacuate(there.put("b"))]
+    write_part(part_path(tmp_path, "evacuate", 0), (tally.seen(r) for r in rows), LedgerRow, tally.facts)
+    leg, mishaps, total, _, digests = leg_facts(tmp_path, "evacuate")
+    assert leg.outcomes[Outcome.COPIED].objects == 2
+    assert [(m.key, m.problem, m.where) for m in mishaps] == [("a", DISAGREES, "evacuate")]
+    assert (total, dict(digests)) == (1, {"different": 1, "equal": 1})
+
+
+def test_an_object_gone_before_the_second_read_is_not_a_copy() -> None:
+    """Bytes that disagree are not passed off as the object when the source has it no more."""
+    there = Places()
+    row = there.put("a")
+    later = iter([None, NotFoundError("gone")])
+
+    def before(name: str, key: str) -> None:
+        if name == "read" and (error := next(later)) is not None:
+            raise error
+
+    source = MemoryProvider("source", HONEST, None, RetryPolicy(attempts=1), before)
+    source.ensure_container("c")
+    store = source.objects("c")
+    store.write(WriteRequest("a", BytesBody(_DATA)))
+    copy = Evacuation(store, there.vault, frozenset(), lambda: False, lambda _count: None)
+    etag = store.stat("a").etag
+    ended = copy(replace(row, etag=etag, claims=json.dumps({"md5": "00" * 16})), _Memory())
+    assert (ended.outcome, ended.vault_key) == ("missing at source", "")
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ class ObjectsKind(AssetKind):
     def record(self, ctx: AssetContext) -> AssetRecord:
         """From the footers of the parts and the facts kept."""
         ledger = ctx.directory.ledger(ctx.asset.name)
-        evacuate, mishaps, total, _, _ = leg_facts(ledger, "evacuate")
+        evacuate, mishaps, total, _, digests = leg_facts(ledger, "evacuate")
         rebuild, more, more_total, losses, _ = leg_facts(ledger, "rebuild")
         look: Mapping[str, Any] = _mapping(ctx.facts.get("last look"))
         verification = _mapping(ctx.facts.get("verify"))
@@ -115,6 +115,7 @@ class ObjectsKind(AssetKind):
             exceptions=tuple(kept[:MISHAPS_KEPT]),
             exceptions_total=all_total,
             losses=tuple(losses),
+            source_digests=dict(digests),
             recovered_elapsed_ns=recovered if isinstance(recovered, int) else None,
             last_look_utc=_moment(look.get("looked_utc")),
             lost_changes=int(look.get("lost", 0)),

@@ -12,6 +12,7 @@ from exitdrill.clock import Lap
 from exitdrill.model.objects import Outcome
 
 __all__ = [
+    "DISAGREES",
     "FORMAT",
     "AssetRecord",
     "Attempt",
@@ -32,6 +33,9 @@ __all__ = [
 
 FORMAT = 1
 """Version of everything in a run's directory. Another number: made by another version."""
+
+DISAGREES = "digest disagrees"
+"""The `Mishap.problem` of an object that was copied, though the source's own digest says other bytes."""
 
 
 class RunStatus(StrEnum):
@@ -106,7 +110,7 @@ class Mishap:
 
     key: str
     problem: str
-    """An `Outcome`, or what verification found: ``different``, ``missing``, ``extra``, ``unattested``."""
+    """An `Outcome`, `DISAGREES`, or what verification found: ``different``, ``missing``, ``extra``, ``unattested``."""
     where: str
     """``evacuate``, ``rebuild``, ``verify``, ``last look``."""
     detail: str = ""
@@ -168,6 +172,9 @@ class AssetRecord:
     """The first of them; ``exceptions_total`` counts all."""
     exceptions_total: int = 0
     losses: tuple[LossCount, ...] = ()
+    source_digests: Mapping[str, int] = field(default_factory=dict)
+    """How the digests that the source itself reports compare with ours, of the objects copied: ``equal``,
+    ``different``, ``absent``."""
     recovered_elapsed_ns: int | None = None
     """Drill time at which it was proven at the target; None if it was not."""
     last_look_utc: datetime | None = None

@@ -1,7 +1,9 @@
 """Copying one object on one leg: what is read, what is written, what that makes of it.
 
 An object ends as a `LedgerRow`: copied, or another `Outcome` with the reason. What is wrong with a whole
-place (full, read-only, credentials refused) is raised instead, and ends the leg. Bytes from the vault are
+place (full, read-only, credentials refused) is raised instead, and ends the leg. Bytes that disagree with the
+source's own digest are fetched once more: what was altered on the way heals, what stays different is kept and
+declared, because stored digests can be wrong too. Bytes from the vault are
 checked against the ledger before the last of them is let out, so corrupt ones never become an object.
 """
 
@@ -82,6 +84,16 @@ class Evacuation:
 
     def __call__(self, row: InventoryRow, memory: UploadMemory) -> LedgerRow:
         """Copy one object. Raises what is wrong with a whole place, TransientError, StoppedError."""
+        first = self._copy(row, memory)
+        if first.source_digest != Comparison.DIFFERENT:
+            return first
+        second = self._copy(row, memory)
+        if not second.evacuated:
+            return second
+        how = "the same bytes" if second.sha256 == first.sha256 else "other bytes"
+        return replace(second, detail=f"disagreed with the source's own digest; fetched again: {how}")
+
+    def _copy(self, row: InventoryRow, memory: UploadMemory) -> LedgerRow:
         listed = LedgerRow(row.key, row.size, row.etag, row.version, row.modified, Outcome.REFUSED)
         entry = row.entry()
         listed = replace(listed, envelope=row.envelope or "{}")

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from exitdrill.model.digests import Comparison
 from exitdrill.model.objects import Outcome
-from exitdrill.model.record import Counts, LegRecord, LossCount, Mishap
+from exitdrill.model.record import DISAGREES, Counts, LegRecord, LossCount, Mishap
 from exitdrill.transfer.rows import LedgerRow, part_numbers, part_path, summary
 
 __all__ = ["MISHAPS_KEPT", "LegTally", "leg_facts"]
@@ -15,6 +16,8 @@ __all__ = ["MISHAPS_KEPT", "LegTally", "leg_facts"]
 MISHAPS_KEPT = 1000
 """How many exceptions of an asset are named in the record; the ledger has them all."""
 _PART_MISHAPS = 200
+_PART_DISAGREEING = 20
+"""Apart from the others: where a client wrote wrong digests, it wrote many."""
 
 
 class LegTally:
@@ -32,6 +35,7 @@ class LegTally:
         self._digests: Counter[str] = Counter()
         self._losses: dict[tuple[str, str], list[Any]] = {}
         self._mishaps: list[tuple[str, str, str]] = []
+        self._disagreeing: list[tuple[str, str, str]] = []
 
     def seen(self, row: LedgerRow) -> LedgerRow:
         """Count a row and hand it on."""
@@ -42,11 +46,19 @@ class LegTally:
         if not Outcome(outcome).arrived and outcome != Outcome.NOT_EVACUATED and len(self._mishaps) < _PART_MISHAPS:
             self._mishaps.append((row.key, outcome, detail))
         if not rebuild:
-            self._digests[row.source_digest] += row.evacuated
+            self._compared(row)
         elif row.losses != "[]":
             for field, _, reason in json.loads(row.losses):
                 self._losses.setdefault((_family(field), reason), [0, row.key])[0] += 1
         return row
+
+    def _compared(self, row: LedgerRow) -> None:
+        """Count how the source's own digest compares, of an object that was brought."""
+        if not row.evacuated:
+            return
+        self._digests[row.source_digest] += 1
+        if row.source_digest == Comparison.DIFFERENT and len(self._disagreeing) < _PART_DISAGREEING:
+            self._disagreeing.append((row.key, DISAGREES, row.detail))
 
     def facts(self) -> dict[str, Any]:
         """What was counted, as JSON values."""
@@ -56,7 +68,7 @@ class LegTally:
             "bytes": dict(self._bytes),
             "source_digests": dict(self._digests),
             "losses": [[*key, *value] for key, value in sorted(self._losses.items())],
-            "mishaps": self._mishaps,
+            "mishaps": self._mishaps + self._disagreeing,
         }
 
 
@@ -87,6 +99,7 @@ def leg_facts(folder: Path, leg: str) -> tuple[LegRecord, list[Mishap], int, lis
         mishaps += _mishaps(facts["mishaps"], leg, MISHAPS_KEPT - len(mishaps))
     outcomes = {Outcome(name): Counts(objects[name], sizes[name]) for name in sorted(objects)}
     total = sum(c.objects for o, c in outcomes.items() if not o.arrived and o is not Outcome.NOT_EVACUATED)
+    total += digests[Comparison.DIFFERENT]
     counts = [LossCount(field, reason, n, key) for (field, reason), (n, key) in sorted(losses.items())]
     return LegRecord(leg, outcomes), mishaps, total, counts, digests
 
