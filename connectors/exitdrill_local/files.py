@@ -48,7 +48,7 @@ _CLASSES: dict[int, tuple[type[ConnectorError], str]] = {
     errno.ENOSPC: (NoSpaceError, "make room, or choose another path for the vault"),
     errno.EDQUOT: (NoSpaceError, "the quota of this user is used up"),
     errno.EFBIG: (NoSpaceError, "this file system or user limit allows no file of that size"),
-    errno.EROFS: (ReadOnlyError, "the file system is mounted read-only"),
+    errno.EROFS: (ReadOnlyError, "mount it writable, or choose another path"),
     errno.EACCES: (PermissionDeniedError, "check the owner and mode of the directory"),
     errno.EPERM: (PermissionDeniedError, "check the owner and attributes of the directory"),
     errno.ENOENT: (NotFoundError, ""),

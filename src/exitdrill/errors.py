@@ -99,12 +99,15 @@ class ExitdrillError(Exception):
         self.expected = expected
         self.hint = hint or self.default_hint
 
+    @property
+    def problem(self) -> str:
+        """The message without the hint, for where the hint has a column of its own."""
+        text = f"{self.resource}: {self.what}" if self.resource else self.what
+        return f"{text}; expected {self.expected}" if self.expected else text
+
     def __str__(self) -> str:
         """The whole message on one line: resource, what, expected, hint."""
-        text = f"{self.resource}: {self.what}" if self.resource else self.what
-        if self.expected:
-            text += f"; expected {self.expected}"
-        return f"{text} ({self.hint})" if self.hint else text
+        return f"{self.problem} ({self.hint})" if self.hint else self.problem
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle by the instance's state, because keyword arguments do not survive the default way."""

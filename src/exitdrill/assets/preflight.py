@@ -10,7 +10,14 @@ from exitdrill.assets.survey import Survey
 from exitdrill.connector.capabilities import Capabilities
 from exitdrill.connector.objects import ObjectStore
 from exitdrill.connector.provider import Provider
-from exitdrill.errors import ConflictError, ExitdrillError, NotFoundError
+from exitdrill.errors import (
+    ConflictError,
+    ExitdrillError,
+    NotFoundError,
+    PermissionDeniedError,
+    ThrottledError,
+    TransientError,
+)
 from exitdrill.model import human
 from exitdrill.model.record import Check
 from exitdrill.plan.drill import Asset, Level
@@ -18,7 +25,7 @@ from exitdrill.transfer.cleanup import probe_base
 from exitdrill.transfer.layout import write_atomic
 from exitdrill.transfer.places import container_of, prefix_of, vault_container
 
-__all__ = ["describe_survey", "object_checks"]
+__all__ = ["advice", "describe_survey", "object_checks"]
 
 _ROOM = 1.05
 
@@ -43,7 +50,28 @@ def _tried(name: str, ctx: AssetContext, attempt: Callable[[AssetContext], str])
     try:
         return Check(f"{name} objects", resource, ready=True, found=attempt(ctx))
     except ExitdrillError as error:
-        return Check(f"{name} objects", resource, ready=False, found=str(error), action=error.hint or "put it right")
+        return Check(f"{name} objects", resource, ready=False, found=error.problem, action=advice(name, error))
+
+
+def advice(role: str, error: ExitdrillError) -> str:
+    """What to do about a place or container that does not do what its role in the drill takes."""
+    if error.hint:
+        return error.hint
+    if isinstance(error, ThrottledError):
+        return "it asks for fewer requests: wait, or have its limits raised"
+    if isinstance(error, TransientError):
+        return "see that it is up and can be reached from here: its endpoint, the network, a proxy"
+    if isinstance(error, NotFoundError) and role == "source":
+        return "check the name in the drill; some places also say so of what these credentials may not see"
+    if isinstance(error, PermissionDeniedError | ConflictError) and role == "target":
+        return (
+            "it may be somebody else's: choose another name, or have these credentials allowed to "
+            "make, list, read, write and delete there"
+        )
+    if isinstance(error, PermissionDeniedError):
+        rights = "list and read" if role == "source" else "make, list, read, write and delete"
+        return f"have these credentials allowed to {rights} there"
+    return "put it right"
 
 
 def _source(ctx: AssetContext) -> str:

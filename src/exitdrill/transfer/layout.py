@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -92,12 +93,16 @@ class RunDirectory:
     def create(cls, runs: Path, run_id: str) -> "RunDirectory":
         """A new directory for a run. Raises UsageError if it cannot be made."""
         path = runs / run_id
+        made = False
         try:
             path.mkdir(parents=True)
+            made = True
             for name in ("inventory", "ledger", "work", "logs", "checkpoints"):
                 (path / name).mkdir()
             (path / "reserve").write_bytes(b"\0" * _RESERVE_BYTES)
         except OSError as exc:
+            if made:  # half a run is none, and must not take the room that is missing
+                shutil.rmtree(path, ignore_errors=True)
             raise UsageError(
                 f"cannot make the run's directory: {exc.strerror}",
                 resource=str(path),

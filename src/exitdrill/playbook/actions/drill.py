@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import ClassVar
 
 from exitdrill.assets.interface import asset_kind
+from exitdrill.assets.preflight import advice
 from exitdrill.clock import Stopwatch, format_utc
 from exitdrill.connector.provider import Endpoint, Provider
 from exitdrill.errors import ExitdrillError, RunError, StoppedError
@@ -71,9 +72,7 @@ def _place(run: Run, role: str) -> Check:
         with run.places.open(role) as provider:
             facts, found = _reach(run, provider)
     except ExitdrillError as error:
-        return Check(
-            "credentials", f"{name} ({role})", ready=False, found=str(error), action=error.hint or "put it right"
-        )
+        return Check("credentials", f"{name} ({role})", ready=False, found=error.problem, action=advice(role, error))
     run.state.put("places", role, facts)
     return Check("credentials", f"{name} ({role})", ready=True, found=found)
 
