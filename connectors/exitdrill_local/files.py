@@ -46,8 +46,8 @@ CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _CLASSES: dict[int, tuple[type[ConnectorError], str]] = {
     errno.ENOSPC: (NoSpaceError, "make room, or choose another path for the vault"),
-    errno.EDQUOT: (NoSpaceError, "the quota of this user is used up"),
-    errno.EFBIG: (NoSpaceError, "this file system or user limit allows no file of that size"),
+    errno.EDQUOT: (NoSpaceError, "this user's quota is used up: free some of it, or have it raised"),
+    errno.EFBIG: (NoSpaceError, "no file of that size is allowed here: choose another file system, or raise ulimit -f"),
     errno.EROFS: (ReadOnlyError, "mount it writable, or choose another path"),
     errno.EACCES: (PermissionDeniedError, "check the owner and mode of the directory"),
     errno.EPERM: (PermissionDeniedError, "check the owner and attributes of the directory"),
