@@ -1,5 +1,6 @@
 """The command as it is used: a drill from Azurite to moto under Prefect, through a pipe and on a terminal."""
 
+import codecs
 import json
 import os
 import pty
@@ -105,6 +106,7 @@ class _Terminal:
             os.chdir(folder)
             os.execve(_COMMAND[0], [*_COMMAND, *arguments], _environ())  # noqa: S606 - the child of a pty
         self.seen = ""
+        self._decode = codecs.getincrementaldecoder("utf-8")().decode  # a read may end within a character
 
     def until(self, words: str) -> None:
         """Read until the words are on the screen."""
@@ -113,7 +115,7 @@ class _Terminal:
             assert time.monotonic() < end, self.seen
             if select.select([self._master], [], [], 1)[0]:
                 try:
-                    self.seen += os.read(self._master, 65536).decode()
+                    self.seen += self._decode(os.read(self._master, 65536))
                 except OSError as exc:
                     raise AssertionError(f"it ended before {words!r}:\n{self.seen}") from exc
 
@@ -129,7 +131,7 @@ class _Terminal:
                 break
             if not data:
                 break
-            self.seen += data.decode()
+            self.seen += self._decode(data)
         os.close(self._master)
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 

@@ -9,7 +9,7 @@ from azure.storage.blob import BlobServiceClient
 
 from drilling import Field
 from exitdrill.emulator import Running
-from exitdrill.errors import StepFailedError
+from exitdrill.errors import ExitdrillError
 from exitdrill.flow.compose import load
 from exitdrill.model.verdict import Judgement, Verdict
 from exitdrill.playbook.conductor import LocalConductor
@@ -138,10 +138,23 @@ def test_an_object_removed_and_one_added_at_the_target(filled: Field) -> None:
 def test_a_hidden_dependency_on_the_source_is_refused_counted_and_named(
     filled: Field, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What rebuilds reaches for the source after the cut: refused, and the drill is not met."""
+    """The target's login is served by the source: after the cut it is refused, and the drill fails."""
     source = filled.environ["AZURE_ENDPOINT"]
-    with pytest.raises(StepFailedError, match="the source is cut off"):
-        _drill(filled, "rebuild", lambda: monkeypatch.setenv("HTTP_PROXY", source))
+    text = filled.drill.read_text()
+    for line in ('    access_key_id: "${env:S3_KEY_ID}"\n', '    secret_access_key: "${env:S3_SECRET}"\n'):
+        assert line in text
+        text = text.replace(line, "")
+    filled.drill.write_text(text)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", filled.environ["S3_KEY_ID"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", filled.environ["S3_SECRET"])
+
+    def meanwhile() -> None:
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+        monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+        monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{source}/login")
+
+    with pytest.raises(ExitdrillError):
+        _drill(filled, "rebuild", meanwhile)
     assert filled.read("verdict.json")["judgement"] == "failed"
     severance = filled.read("record.json")["severance"]
     address = source.split("//")[1].split("/")[0]
