@@ -4,7 +4,7 @@
 UV_PIN := 0.13.9
 UV_OLDEST := 0.9.0
 PYTHON ?= python3
-PYTEST_FLAGS ?= -n auto
+PYTEST_FLAGS ?= -n auto --dist worksteal
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
