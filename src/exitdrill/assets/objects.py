@@ -1,15 +1,13 @@
 """Objects: blobs of a container → the vault → objects of a bucket."""
 
-import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
 from exitdrill.assets.interface import AssetContext, AssetKind, Forecast, Removed
-from exitdrill.assets.preflight import describe_survey, object_checks
+from exitdrill.assets.preflight import describe_survey, object_checks, probed_capabilities
 from exitdrill.assets.survey import survey
 from exitdrill.clock import Clock, Stopwatch, parse_utc
-from exitdrill.connector.capabilities import Capabilities
 from exitdrill.connector.objects import ObjectStore
 from exitdrill.errors import ArchivedError, ChangedError, NotFoundError
 from exitdrill.model.digests import DigestKind
@@ -43,7 +41,7 @@ class ObjectsKind(AssetKind):
         folder = ctx.directory.inventory(ctx.asset.name)
         seen = survey(
             lambda: inventory_rows(folder),
-            self._capabilities(ctx, "target"),
+            probed_capabilities(ctx, "target"),
             prefix_of(ctx.asset.source),
             prefix_of(ctx.asset.target),
             ctx.asset.rename,
@@ -58,7 +56,7 @@ class ObjectsKind(AssetKind):
         container = vault_container(ctx.directory.id, ctx.plan, ctx.asset)
         ctx.journal.record("container wanted", place=ctx.plan.vault.name, container=container, asset=ctx.asset.name)
         ctx.facts.put("vault container", container)
-        digests = sorted(self._capabilities(ctx, "target").attests & {DigestKind.MD5})
+        digests = sorted(probed_capabilities(ctx, "target").attests & {DigestKind.MD5})
         self._legs(ctx, "evacuate", part_numbers(ctx.directory.inventory(ctx.asset.name), STEM), digests=list(digests))
 
     def last_look(self, ctx: AssetContext) -> None:
@@ -135,10 +133,6 @@ class ObjectsKind(AssetKind):
         requests = counts.objects * per_object / threads
         reread = counts.size_bytes * per_byte if ctx.asset.verify is Level.FULL else 0.0
         return Forecast(counts.objects, counts.size_bytes, leg, leg, requests / 100 + reread)
-
-    def _capabilities(self, ctx: AssetContext, role: str) -> Capabilities:
-        path = ctx.directory.capabilities(role, ctx.asset.name)
-        return Capabilities.from_json(json.loads(path.read_bytes()))
 
     def _legs(self, ctx: AssetContext, leg: str, parts: list[int], **options: Any) -> None:
         """Groups of parts, so that a billion objects are a hundred tasks."""

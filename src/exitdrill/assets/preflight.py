@@ -25,7 +25,7 @@ from exitdrill.transfer.cleanup import probe_base
 from exitdrill.transfer.layout import write_atomic
 from exitdrill.transfer.places import container_of, prefix_of, vault_container
 
-__all__ = ["advice", "describe_survey", "object_checks"]
+__all__ = ["advice", "describe_survey", "object_checks", "probed_capabilities"]
 
 _ROOM = 1.05
 
@@ -146,12 +146,13 @@ def _absent(target: Provider, container: str) -> bool:
     return False
 
 
-def _capabilities(ctx: AssetContext, role: str) -> Capabilities:
+def probed_capabilities(ctx: AssetContext, role: str) -> Capabilities:
+    """What preflight found the place in that role able to do, for this asset."""
     return Capabilities.from_json(json.loads(ctx.directory.capabilities(role, ctx.asset.name).read_bytes()))
 
 
 def _level(ctx: AssetContext) -> Check:
-    asset, target = ctx.asset, _capabilities(ctx, "target")
+    asset, target = ctx.asset, probed_capabilities(ctx, "target")
     needs = asset.verify in (Level.ATTESTED, Level.SAMPLED)
     attests = ", ".join(sorted(target.attests)) or "nothing"
     return Check(

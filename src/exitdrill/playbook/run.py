@@ -13,7 +13,7 @@ from typing import IO, Protocol
 
 from exitdrill import __version__
 from exitdrill import plan as plans
-from exitdrill.assets.interface import AssetContext, asset_kind
+from exitdrill.assets.interface import AssetContext
 from exitdrill.clock import Clock, DrillClock, SystemClock, format_utc, parse_utc
 from exitdrill.emulator import Running
 from exitdrill.errors import RunError, UsageError
@@ -128,10 +128,6 @@ class Run:
             run_jobs=run_jobs,  # type: ignore[arg-type]  # any sequence of jobs will do
             arguments={} if step is None else step.arguments,
         )
-
-    def asset_record(self, asset: Asset) -> object:
-        """What was measured of one asset so far."""
-        return asset_kind(asset.kind).record(self.asset_context(asset, None))
 
     def close(self) -> None:
         """Stop emulators, let go of files and the lock."""
