@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
+from exitdrill.assets.grouping import Weight, groups_of
 from exitdrill.assets.interface import AssetContext, AssetKind, Forecast, Removed
 from exitdrill.assets.preflight import describe_survey, object_checks, probed_capabilities
 from exitdrill.assets.survey import survey
@@ -13,15 +14,15 @@ from exitdrill.errors import ArchivedError, ChangedError, NotFoundError
 from exitdrill.model.digests import DigestKind
 from exitdrill.model.record import AssetRecord, Check, LegRecord, Mishap, VerificationRecord
 from exitdrill.plan.drill import Level
+from exitdrill.transfer.client import cores
 from exitdrill.transfer.inventory import STEM, inventory_counts, inventory_rows, is_complete
 from exitdrill.transfer.job import Job, Result
 from exitdrill.transfer.places import container_of, prefix_of, vault_container
-from exitdrill.transfer.rows import InventoryRow, part_numbers
+from exitdrill.transfer.rows import InventoryRow, part_numbers, part_path, summary
 from exitdrill.transfer.tally import MISHAPS_KEPT, leg_facts
 
 __all__ = ["ObjectsKind"]
 
-_GROUPS_AT_MOST = 100
 _PROBED_OBJECTS = 24
 _PROBED_BYTES = 16_000_000
 
@@ -70,6 +71,8 @@ class ObjectsKind(AssetKind):
 
     def verify(self, ctx: AssetContext) -> bool:
         """Compare the ledger with the target at the level asked for."""
+        if ctx.asset.verify is Level.FULL:
+            self._legs(ctx, "read back", part_numbers(ctx.directory.ledger(ctx.asset.name), "rebuild"))
         job = ctx.job("verify", seed=ctx.facts.get("seed"))
         (result,) = ctx.run_jobs([(f"verify {ctx.asset.name}", job)])
         ctx.facts.put("verify", dict(result.facts))
@@ -135,9 +138,8 @@ class ObjectsKind(AssetKind):
         return Forecast(counts.objects, counts.size_bytes, leg, leg, requests / 100 + reread)
 
     def _legs(self, ctx: AssetContext, leg: str, parts: list[int], **options: Any) -> None:
-        """Groups of parts, so that a billion objects are a hundred tasks."""
-        size = max(1, -(-len(parts) // _GROUPS_AT_MOST))
-        groups = [tuple(parts[i : i + size]) for i in range(0, len(parts), size)]
+        """Groups of parts: one a core, or more where there is much to do."""
+        groups = groups_of({number: _weight(ctx, leg, number) for number in parts}, cores())
         jobs = [(f"{leg} {ctx.asset.name} {_span(group)}", ctx.job(leg, group, **options)) for group in groups]
         watch = Stopwatch(ctx.clock)
         results: list[Result] = []
@@ -155,8 +157,21 @@ class ObjectsKind(AssetKind):
         return LegRecord(leg.leg, leg.outcomes, **cost)
 
 
+def _weight(ctx: AssetContext, leg: str, number: int) -> Weight:
+    """From the footer of the part that the leg reads."""
+    if leg == "evacuate":
+        facts = summary(part_path(ctx.directory.inventory(ctx.asset.name), STEM, number))
+        return Weight(int(facts["rows"]), int(facts["bytes"]))
+    facts = summary(part_path(ctx.directory.ledger(ctx.asset.name), "evacuate", number))
+    return Weight(sum(facts["objects"].values()), sum(facts["bytes"].values()))
+
+
 def _span(group: tuple[int, ...]) -> str:
-    return f"part {group[0]}" if len(group) == 1 else f"parts {group[0]} to {group[-1]}"
+    if len(group) == 1:
+        return f"part {group[0]}"
+    if group[-1] - group[0] == len(group) - 1:
+        return f"parts {group[0]} to {group[-1]}"
+    return f"part {group[0]} and {len(group) - 1} more"
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -1,5 +1,6 @@
 """One pass over an inventory: what vault and target will make of it, before a byte moves."""
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -66,22 +67,28 @@ def survey(
         scratch: For sorting.
     """
     seen = Survey()
+    ascii_only = True
+    in_order = mapping == "none"
+    prefixes = _Prefixes(seen)
 
-    def mapped() -> Iterator[InventoryRow]:
-        for row in rows():
-            yield replace(row, key=target_key(mapping, prefix, row.key.removeprefix(source_prefix)))
+    def mapped(row: InventoryRow) -> str:
+        return target_key(mapping, prefix, row.key.removeprefix(source_prefix))
 
     for row in rows():
         _look(seen, row)
         seen.too_large += row.size > target.max_object_bytes
-    for row in mapped():
-        if problems := target.keys.violations(row.key):
-            seen.refuse(row.key, "; ".join(problems))
-    if target.keys.folds:
-        _collisions(seen, mapped(), target, scratch)
-    if not target.keys.object_and_prefix:
-        ordered = sort_rows(mapped(), InventoryRow, lambda r: r.key, scratch) if mapping != "none" else mapped()
-        _prefixes(seen, (row.key for row in ordered))
+        key = mapped(row)
+        ascii_only = ascii_only and key.isascii()
+        if problems := target.keys.violations(key):
+            seen.refuse(key, "; ".join(problems))
+        if not target.keys.object_and_prefix and in_order:
+            prefixes.look(key)
+    if target.keys.folds and not (ascii_only and target.keys.case_sensitive):  # ASCII has one normal form
+        _collisions(seen, (replace(row, key=mapped(row)) for row in rows()), target, scratch)
+    if not target.keys.object_and_prefix and not in_order:
+        renamed = (replace(row, key=mapped(row)) for row in rows())
+        for row in sort_rows(renamed, InventoryRow, lambda r: r.key, scratch):
+            prefixes.look(row.key)
     return seen
 
 
@@ -92,10 +99,12 @@ def _look(seen: Survey, row: InventoryRow) -> None:
     seen.without_digest += row.claims == "{}"
     if row.envelope is None:
         return
-    envelope = row.entry().envelope
-    if envelope is not None:
-        seen.offline += (envelope.tier or "").lower() in _OFFLINE
-        seen.stubs += row.size == 0 and dict(envelope.user).get("hdi_isfolder", "").lower() == "true"
+    # Parsed only where it can matter: there are as many of them as objects.
+    if row.size == 0 and "hdi_isfolder" in row.envelope.lower():
+        user = {name.lower(): value for name, value in json.loads(row.envelope).get("user", {}).items()}
+        seen.stubs += user.get("hdi_isfolder", "").lower() == "true"
+    if any(tier in row.envelope.lower() for tier in _OFFLINE):
+        seen.offline += str(json.loads(row.envelope).get("tier", "")).lower() in _OFFLINE
 
 
 def _collisions(seen: Survey, rows: Iterable[InventoryRow], target: Capabilities, scratch: Path) -> None:
@@ -109,12 +118,17 @@ def _collisions(seen: Survey, rows: Iterable[InventoryRow], target: Capabilities
         before = row
 
 
-def _prefixes(seen: Survey, keys: Iterator[str]) -> None:
-    """Find keys that lie below another key; the stack holds what can still be above, 1,024 bytes deep at most."""
-    above: list[str] = []
-    for key in keys:
+class _Prefixes:
+    """Finds keys that lie below another key; the stack holds what can still be above, 1,024 bytes deep at most."""
+
+    def __init__(self, seen: Survey) -> None:
+        self._seen, self._above = seen, list[str]()
+
+    def look(self, key: str) -> None:
+        """At the next key, in order."""
+        above = self._above
         while above and not key.startswith(above[-1]):
             above.pop()
         if found := next((k for k in above if key.startswith(k + "/") and not k.endswith("/")), None):
-            seen.refuse(key, f"the target cannot hold it beside {_short(found)}")
+            self._seen.refuse(key, f"the target cannot hold it beside {_short(found)}")
         above.append(key)

@@ -20,6 +20,8 @@ __all__ = ["Capabilities", "EnvelopeRule", "KeyRule"]
 
 _PLAIN_KIND = "BlockBlob"
 """What every place can write: bytes under a key."""
+_PLAIN = re.compile(r"[\w-]+(?:\.[\w-]+)*(?:/[\w-]+(?:\.[\w-]+)*)*", re.ASCII)
+"""Keys in which no rule can find anything but their length; nearly all are like that."""
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """RFC 9110, section 5.6.2."""
 
@@ -55,6 +57,8 @@ class KeyRule:
 
     def violations(self, key: str) -> tuple[str, ...]:
         """Why this place cannot hold that key by itself; empty if it can. Collisions are not seen here."""
+        if len(key) <= min(self.max_bytes, self.max_segment_bytes or self.max_bytes) and _PLAIN.fullmatch(key):
+            return ()
         return tuple(self._violations(key))
 
     def _violations(self, key: str) -> Iterator[str]:

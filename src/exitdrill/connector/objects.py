@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 from exitdrill.connector.capabilities import Capabilities
 from exitdrill.connector.retry import RetryPolicy
@@ -29,7 +29,17 @@ from exitdrill.errors import (
 from exitdrill.model.digests import Comparison, Digests
 from exitdrill.model.objects import Envelope, Loss, ObjectEntry
 
-__all__ = ["Body", "BytesBody", "ObjectStore", "RawRead", "ReadStream", "UploadMemory", "WriteReceipt", "WriteRequest"]
+__all__ = [
+    "Body",
+    "BytesBody",
+    "DigestingBody",
+    "ObjectStore",
+    "RawRead",
+    "ReadStream",
+    "UploadMemory",
+    "WriteReceipt",
+    "WriteRequest",
+]
 
 CHUNK_BYTES = 1024 * 1024
 _SHOWN = 200
@@ -47,6 +57,14 @@ class Body(Protocol):
 
         A writer reads in order; it may begin again at 0 or at any offset where it began before.
         """
+
+
+@runtime_checkable
+class DigestingBody(Protocol):
+    """A `Body` that computes digests as its bytes pass; a writer on the same machine need not compute them again."""
+
+    def digests(self) -> Digests:
+        """Of all bytes, once they have passed. Raises DigestError before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +270,13 @@ class ObjectStore(ABC):
         size = raw.entry.size
         end = size if length is None else min(size, offset + length)
         return ReadStream(self, raw, max(end, offset))
+
+    def read_small(
+        self, key: str, *, etag: str | None = None, version: str | None = None, size: int | None = None
+    ) -> tuple[ObjectEntry, bytes]:
+        """tmp"""
+        with self.read(key, etag=etag, version=version) as stream:
+            return stream.entry, stream.read_all()
 
     def write(self, request: WriteRequest) -> WriteReceipt:
         """Write one object, whole or not at all.

@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Callable
 from contextvars import copy_context
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -36,6 +36,7 @@ from exitdrill.playbook.conductor import Asker, LocalConductor, nobody_to_ask
 from exitdrill.playbook.engine import execute, finish
 from exitdrill.playbook.run import Run, RunOptions, declare
 from exitdrill.report import render
+from exitdrill.transfer.client import cores
 
 __all__ = ["Conducting", "run_in_flow", "scheduled_drill"]
 
@@ -53,7 +54,7 @@ class Conducting:
     """Who asks people on a terminal; None: Prefect, where people look at its server."""
     seen: bool = False
     """Whether people look at the server: `PrefectServer.own` is false."""
-    width: int = 2
+    width: int = field(default_factory=cores)
     """How many tasks run side by side."""
     url: str | None = None
     """The server's API address, where it is not the one Prefect was imported with."""

@@ -13,7 +13,7 @@ from typing import ClassVar, Self
 
 from awscrt import checksums
 
-__all__ = ["ALL_KINDS", "Comparison", "DigestKind", "Digests", "Hasher", "Witness"]
+__all__ = ["ALL_KINDS", "Comparison", "DigestKind", "Digests", "Hasher", "Witness", "digests_of"]
 
 
 class DigestKind(StrEnum):
@@ -166,3 +166,11 @@ class Hasher:
             crc32c=None if self._crc32c is None else self._crc32c.to_bytes(4, "big"),
             md5=None if self._md5 is None else self._md5.digest(),
         )
+
+
+def digests_of(data: bytes, kinds: frozenset[DigestKind] = Hasher.DEFAULT) -> Digests:
+    """The digests of bytes that are all there: what a `Hasher` gives, for less."""
+    crc64 = checksums.crc64nvme(data).to_bytes(8, "big") if DigestKind.CRC64NVME in kinds else None
+    crc32c = checksums.crc32c(data).to_bytes(4, "big") if DigestKind.CRC32C in kinds else None
+    md5 = hashlib.md5(data, usedforsecurity=False).digest() if DigestKind.MD5 in kinds else None
+    return Digests(hashlib.sha256(data).digest() if DigestKind.SHA256 in kinds else None, crc64, crc32c, md5)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from exitdrill.errors import NotReadyError
+from exitdrill.transfer.client import cores
 
 __all__ = ["Answer", "Asker", "Conductor", "LocalConductor", "Question", "nobody_to_ask"]
 
@@ -74,13 +75,13 @@ class LocalConductor:
 
     Args:
         asker: Who asks people.
-        width: How many tasks run side by side.
+        width: How many tasks run side by side; one a core unless told otherwise.
     """
 
-    def __init__(self, asker: Asker = nobody_to_ask, width: int = 2) -> None:
+    def __init__(self, asker: Asker = nobody_to_ask, width: int | None = None) -> None:
         """See the class."""
         self._asker = asker
-        self._pool = ThreadPoolExecutor(width, "exitdrill-task")
+        self._pool = ThreadPoolExecutor(width or cores(), "exitdrill-task")
 
     def submit(self, name: str, function: Callable[..., T], *args: object) -> Future[T]:  # noqa: ARG002 - Prefect shows it
         """Begin it on a thread."""

@@ -21,7 +21,7 @@ from exitdrill.transfer.cut import Cut, load_cut, scrubbed
 from exitdrill.transfer.job import Job, Result, Tick
 from exitdrill.transfer.layout import RunDirectory
 
-__all__ = ["Watch", "run_job", "watch"]
+__all__ = ["Watch", "cores", "run_job", "watch"]
 
 _BEAT_SECONDS = 0.5
 _STOP_SECONDS = 90.0
@@ -55,6 +55,11 @@ def watch(directory: RunDirectory, who: Watch) -> Iterator[None]:
         yield
     finally:
         _watches.pop(str(directory.path), None)
+
+
+def cores() -> int:
+    """How many worker processes run side by side: one a core that this process may use, and at least two."""
+    return max(2, len(os.sched_getaffinity(0)))
 
 
 def run_job(job: Job) -> Result:

@@ -11,8 +11,17 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import lru_cache
 
-from exitdrill.connector.objects import ObjectStore, ReadStream, UploadMemory, WriteReceipt, WriteRequest, copy_chunks
+from exitdrill.connector.objects import (
+    BytesBody,
+    ObjectStore,
+    ReadStream,
+    UploadMemory,
+    WriteReceipt,
+    WriteRequest,
+    copy_chunks,
+)
 from exitdrill.errors import (
     ArchivedError,
     AuthenticationError,
@@ -26,9 +35,10 @@ from exitdrill.errors import (
     StoppedError,
     TransientError,
 )
-from exitdrill.model.digests import Comparison, DigestKind, Digests, Hasher
+from exitdrill.model.digests import Comparison, DigestKind, Digests, Hasher, digests_of
 from exitdrill.model.objects import Envelope, Outcome
 from exitdrill.transfer.bodies import HashingBody
+from exitdrill.transfer.packing import PackShelf, Parcel
 from exitdrill.transfer.rename import target_key
 from exitdrill.transfer.rows import InventoryRow, LedgerRow
 
@@ -59,6 +69,11 @@ def _outcome(error: ConnectorError, of_read: bool) -> Outcome:
     return Outcome.REFUSED
 
 
+@lru_cache(maxsize=1024)
+def _envelope(text: str) -> Envelope:
+    return Envelope.from_json(json.loads(text))
+
+
 class Evacuation:
     """The first leg for one object: source → vault.
 
@@ -68,6 +83,7 @@ class Evacuation:
         kinds: Digests to compute of every object.
         stopped: Whether to stop.
         moved: Told how many bytes have passed.
+        packed_bytes: Objects of at most so many bytes are brought as parcels for a pack; -1 for none.
     """
 
     def __init__(
@@ -77,26 +93,61 @@ class Evacuation:
         kinds: frozenset[DigestKind],
         stopped: Stopped,
         moved: Callable[[int], None],
+        packed_bytes: int = -1,
     ) -> None:
         """See the class."""
         self._source, self._vault, self._kinds = source, vault, kinds | Hasher.DEFAULT
         self._stopped, self._moved = stopped, moved
+        self._packed_bytes = packed_bytes
 
-    def __call__(self, row: InventoryRow, memory: UploadMemory) -> LedgerRow:
-        """Copy one object. Raises what is wrong with a whole place, TransientError, StoppedError."""
+    def __call__(self, row: InventoryRow, memory: UploadMemory) -> LedgerRow | Parcel:
+        """Copy one object, or bring it for a pack. Raises what is wrong with a whole place, TransientError,
+        StoppedError."""
+        if row.size <= self._packed_bytes:
+            return self._small(row)
         first = self._copy(row, memory)
         if first.source_digest != Comparison.DIFFERENT:
             return first
         second = self._copy(row, memory)
         if not second.evacuated:
             return second
-        how = "the same bytes" if second.sha256 == first.sha256 else "other bytes"
-        return replace(second, detail=f"disagreed with the source's own digest; fetched again: {how}")
+        return replace(second, detail=_disagreed(again=second.sha256 == first.sha256))
+
+    def _small(self, row: InventoryRow) -> LedgerRow | Parcel:
+        """Read an object that is held in memory as a whole."""
+        first = self._parcel(row)
+        if isinstance(first, LedgerRow) or first.source_digest != Comparison.DIFFERENT:
+            return first
+        second = self._parcel(row)
+        if isinstance(second, Parcel):
+            second.detail = _disagreed(again=second.digests.sha256 == first.digests.sha256)
+        return second
+
+    def _parcel(self, row: InventoryRow) -> LedgerRow | Parcel:
+        try:
+            entry, data = self._source.read_small(row.key, etag=row.etag, version=row.version, size=row.size)
+        except _WHOLE_PLACE:
+            raise
+        except ConnectorError as error:
+            return self._not_read(row, self._unread(row, error), str(error))
+        if entry.size != row.size:
+            return self._not_read(row, Outcome.CHANGED, f"{entry.size} bytes, listed as {row.size}")
+        self._moved(len(data))
+        claims = row.digests.merged(entry.digests)
+        ours = digests_of(data, self._kinds | claims.kinds)
+        # What the listing said of this very version need not be put together again from this answer.
+        envelope = row.envelope if row.envelope is not None and row.etag is not None else None
+        if envelope is None:
+            envelope = json.dumps((entry.envelope or row.entry().envelope or Envelope()).to_json())
+        return Parcel(row, data, ours, ours.compare(claims).value, envelope)
+
+    def _not_read(self, row: InventoryRow, outcome: Outcome, detail: str) -> LedgerRow:
+        listed = LedgerRow(row.key, row.size, row.etag, row.version, row.modified, outcome, detail)
+        return replace(listed, envelope=row.envelope or "{}")
 
     def _copy(self, row: InventoryRow, memory: UploadMemory) -> LedgerRow:
-        listed = LedgerRow(row.key, row.size, row.etag, row.version, row.modified, Outcome.REFUSED)
         entry = row.entry()
-        listed = replace(listed, envelope=row.envelope or "{}")
+        listed = self._not_read(row, Outcome.REFUSED, "")
         try:
             stream = self._source.read(row.key, etag=row.etag, version=row.version)
         except _WHOLE_PLACE:
@@ -175,6 +226,11 @@ class Evacuation:
         return f"by-sha256/{hashlib.sha256(key.encode()).hexdigest()}"
 
 
+def _disagreed(*, again: bool) -> str:
+    how = "the same bytes" if again else "other bytes"
+    return f"disagreed with the source's own digest; fetched again: {how}"
+
+
 class Rebuild:
     """The second leg for one object: vault → target.
 
@@ -200,6 +256,7 @@ class Rebuild:
     ) -> None:
         """See the class."""
         self._vault, self._target = vault, target
+        self._shelf = PackShelf(vault)
         self._source_prefix, self._prefix, self._mapping = source_prefix, prefix, mapping
         self._stopped, self._moved = stopped, moved
 
@@ -212,6 +269,8 @@ class Rebuild:
         except InvalidKeyError as error:
             return replace(row, rebuilt=Outcome.UNREPRESENTABLE, rebuilt_detail=str(error))
         row = replace(row, target_key=key)
+        if row.vault_offset is not None:
+            return self._packed(row)
 
         def again(offset: int, length: int | None) -> Iterator[bytes]:
             stream = self._vault.read(row.vault_key, etag=row.vault_etag, offset=offset, length=length)
@@ -220,23 +279,45 @@ class Rebuild:
         ours = row.digests
         expected = ours.only({DigestKind.SHA256})
         body = HashingBody(row.size, again, (DigestKind.SHA256,), expected, self._vault.describe(row.key))
-        envelope = Envelope.from_json(json.loads(row.envelope))
+        envelope = _envelope(row.envelope)
         try:
             receipt = self._target.write(WriteRequest(key, body, envelope, ours, memory=memory))
         except ConnectorError as error:
             return self._not_written(row, body, error)
         return self._written(row, receipt, ours)
 
+    def _packed(self, row: LedgerRow) -> LedgerRow:
+        """Take an object out of its pack: it is checked as a whole before its first byte leaves."""
+        ours = row.digests
+        try:
+            data = self._shelf.get(row)
+        except ConnectorError as error:
+            return self._unfetched(row, error)
+        if hashlib.sha256(data).digest() != ours.sha256:
+            wrong = DigestError("the bytes are not those that were put there", resource=self._vault.describe(row.key))
+            return self._unfetched(row, wrong)
+        if self._stopped():
+            raise StoppedError("stopped while an object was under way")
+        self._moved(row.size)
+        try:
+            receipt = self._target.write(WriteRequest(row.target_key, BytesBody(data), _envelope(row.envelope), ours))
+        except ConnectorError as error:
+            return self._unwritten(row, error)
+        return self._written(row, receipt, ours)
+
     def _not_written(self, row: LedgerRow, body: HashingBody, error: ConnectorError) -> LedgerRow:
         if self._stopped():
             raise StoppedError("stopped while an object was under way") from error
-        cause = body.failure
-        if cause is None:
-            if isinstance(error, _WHOLE_PLACE):
-                raise error
-            if isinstance(error, DigestError):  # our bytes were right: they were altered on the way
-                raise TransientError(error.what, resource=error.resource) from error
-            return replace(row, rebuilt=_outcome(error, of_read=False), rebuilt_detail=str(error))
+        return self._unwritten(row, error) if body.failure is None else self._unfetched(row, body.failure)
+
+    def _unwritten(self, row: LedgerRow, error: ConnectorError) -> LedgerRow:
+        if isinstance(error, _WHOLE_PLACE):
+            raise error
+        if isinstance(error, DigestError):  # our bytes were right: they were altered on the way
+            raise TransientError(error.what, resource=error.resource) from error
+        return replace(row, rebuilt=_outcome(error, of_read=False), rebuilt_detail=str(error))
+
+    def _unfetched(self, row: LedgerRow, cause: ConnectorError) -> LedgerRow:
         if isinstance(cause, _WHOLE_PLACE):
             raise cause
         outcome = Outcome.LOST if isinstance(cause, NotFoundError) else Outcome.CORRUPT

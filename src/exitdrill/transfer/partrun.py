@@ -3,19 +3,23 @@
 Rules: a row counts as done only after the place written to has been flushed and the row committed. Rows done
 before a crash are not done again. An object whose place did not answer gets a second try at the end of the
 part; when many in a row fail like that, or nothing of a part ever arrived, the leg ends, because it is the
-place that is down.
+place that is down. The threads copy; the thread that called writes packs, flushes and commits, so that a write
+to the vault never stalls the reads.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from exitdrill.connector.objects import UploadMemory
 from exitdrill.errors import StoppedError, TransientError
 from exitdrill.model.objects import Outcome
+from exitdrill.transfer.crew import Crew
+from exitdrill.transfer.packing import Packing, Parcel
 from exitdrill.transfer.rows import InventoryRow, LedgerRow, Row, read_rows, write_part
 from exitdrill.transfer.tally import LegTally
 from exitdrill.transfer.work import PartWork, RowMemory
@@ -23,10 +27,12 @@ from exitdrill.transfer.work import PartWork, RowMemory
 __all__ = ["Meter", "PartRun"]
 
 T = TypeVar("T")
+Copy = Callable[[Row, UploadMemory], LedgerRow | Parcel]
 
-_COMMIT_ROWS = 200
+_COMMIT_ROWS = 1000
 _COMMIT_SECONDS = 1.0
 _DOWN_AFTER = 50
+_BATCH = 4096
 
 
 @dataclass(slots=True)
@@ -59,11 +65,12 @@ class PartRun(Generic[Row]):
         target: The ledger part to make.
         work: The work file.
         leg: ``evacuate`` or ``rebuild``.
-        copy: Copies one object.
+        copy: Copies one object, or brings it for a pack.
         flush: Makes what was written durable.
         threads: How many objects are under way at once.
         stopped: Whether to stop.
         meter: Counts.
+        packing: Makes the packs of this part, given the event that asks for their writing; None where there are none.
     """
 
     def __init__(
@@ -73,18 +80,23 @@ class PartRun(Generic[Row]):
         target: Path,
         work: Path,
         leg: str,
-        copy: Callable[[Row, UploadMemory], LedgerRow],
+        copy: Copy[Row],
         flush: Callable[[], None],
         threads: int,
         stopped: Callable[[], bool],
         meter: Meter,
+        packing: Callable[[threading.Event], Packing] | None = None,
     ) -> None:
         """See the class."""
         self._source, self._target, self._work_path = source, target, work
         self._cls: type[Row] = cls
-        self._copy: Callable[[Row, UploadMemory], LedgerRow] = copy
+        self._copy: Copy[Row] = copy
         self._leg, self._flush = leg, flush
         self._threads, self._stopped, self._meter = threads, stopped, meter
+        self._wake = threading.Event()
+        self._packing = None if packing is None else packing(self._wake)
+        self._lock = threading.Lock()
+        self._finished: list[tuple[int, LedgerRow]] = []
         self._again: list[tuple[int, Row]] = []
         self._down = 0
         self._answered = False
@@ -113,82 +125,104 @@ class PartRun(Generic[Row]):
         done = work.done()
         self._answered = bool(done)
         self._meter.objects += len(done)
-        return ((n, row) for n, row in enumerate(read_rows(self._source, self._cls)) if n not in done)
+        rows = ((n, row) for n, row in enumerate(read_rows(self._source, self._cls)) if n not in done)
+        return _by_pack(rows)
 
     def _copy_rows(self, work: PartWork, rows: Iterator[tuple[int, Row]], *, last: bool = False) -> None:
-        under_way: dict[Future[LedgerRow], tuple[int, Row]] = {}
-        finished: list[tuple[int, LedgerRow]] = []
         committed = time.monotonic()
-        with ThreadPoolExecutor(self._threads, "copy") as pool:
+        kept = True
+
+        def look() -> None:
+            nonlocal committed, kept
+            kept = False
             try:
-                more = True
-                while more or under_way:
-                    more = more and self._fill(pool, work, rows, under_way)
-                    done, _ = wait(under_way, timeout=_COMMIT_SECONDS, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        if kept := self._kept(future, *under_way.pop(future), last=last):
-                            finished.append(kept)  # noqa: PERF401 - what came before one that raises must be kept
-                    late = time.monotonic() - committed > _COMMIT_SECONDS
-                    if len(finished) >= _COMMIT_ROWS or (late and finished):
-                        self._commit(work, finished)
-                        committed = time.monotonic()
-                    if self._stopped():
-                        raise StoppedError("stopped")
-            finally:
-                self._drain(under_way, finished)
-                self._commit(work, finished)
+                late = time.monotonic() - committed > _COMMIT_SECONDS
+                settled = self._packed(last=False)
+                if settled or late or len(self._finished) >= _COMMIT_ROWS:
+                    self._commit(work, settled + self._taken())
+                    committed = time.monotonic()
+            except BaseException:
+                self._abandon()  # before anybody waits for threads that wait for room in a pack
+                raise
+            kept = True
 
-    def _fill(
-        self,
-        pool: ThreadPoolExecutor,
-        work: PartWork,
-        rows: Iterator[tuple[int, Row]],
-        under_way: dict[Future[LedgerRow], tuple[int, Row]],
-    ) -> bool:
-        while len(under_way) < 2 * self._threads:
-            n, row = next(rows, (-1, None))
-            if row is None:
-                return False
-            under_way[pool.submit(self._copy, row, RowMemory(work, n))] = (n, row)
-        return True
-
-    def _drain(
-        self, under_way: dict[Future[LedgerRow], tuple[int, Row]], finished: list[tuple[int, LedgerRow]]
-    ) -> None:
-        """Keep what still ends well of what is under way, when the loop is left early."""
-        for future in under_way:
-            future.cancel()
-        wait(under_way)
-        for future, (n, _) in under_way.items():
-            if not future.cancelled() and future.exception() is None:
-                finished.append((n, future.result()))
-
-    def _kept(self, future: Future[LedgerRow], n: int, row: Row, *, last: bool) -> tuple[int, LedgerRow] | None:
+        crew = Crew(rows, lambda item: self._one(work, *item, last=last), self._threads, "copy", self._wake)
         try:
-            result = future.result()
+            crew.tend(look, _COMMIT_SECONDS)
+        finally:
+            # Also when it ended early: what was finished is kept, unless keeping it is what failed.
+            self._commit(work, (self._packed(last=True) if kept else []) + self._taken())
+
+    def _packed(self, *, last: bool) -> list[tuple[int, LedgerRow]]:
+        return [] if self._packing is None else self._packing.written(last=last)
+
+    def _abandon(self) -> None:
+        if self._packing is not None:
+            self._packing.abandon()
+
+    def _one(self, work: PartWork, n: int, row: Row, *, last: bool) -> None:
+        """Copy one object, in one of many threads."""
+        if self._stopped():
+            raise StoppedError("stopped")
+        try:
+            result = self._copy(row, RowMemory(work, n))
         except TransientError as error:
+            if (refused := self._failed(n, row, error, last=last)) is None:
+                return
+            result = refused
+        else:
+            self._down = 0
+            self._answered = True
+        if isinstance(result, Parcel):
+            arrived = True
+            if self._packing is not None:
+                self._packing.put(n, result)
+        else:
+            arrived = result.arrived if self._leg == "rebuild" else result.evacuated
+            with self._lock:
+                self._finished.append((n, result))
+                many = len(self._finished) == _COMMIT_ROWS
+            if many:
+                self._wake.set()
+        with self._lock:
+            self._meter.objects += 1
+            self._meter.errors += not arrived
+
+    def _failed(self, n: int, row: Row, error: TransientError, *, last: bool) -> LedgerRow | None:
+        """What becomes of an object whose place did not answer: another try, or the end of it, or of the leg."""
+        with self._lock:
             self._down += 1
             if self._down >= _DOWN_AFTER:
-                raise
+                raise error
             if not last:
                 self._again.append((n, row))
                 return None
             if not self._answered:
-                raise
-            result = _refused(row, str(error))
-        else:
-            self._down = 0
-            self._answered = True
-        self._meter.objects += 1
-        arrived = result.arrived if self._leg == "rebuild" else result.evacuated
-        self._meter.errors += not arrived
-        return n, result
+                raise error
+        return _refused(row, str(error))
+
+    def _taken(self) -> list[tuple[int, LedgerRow]]:
+        with self._lock:
+            finished, self._finished = self._finished, []
+            return finished
 
     def _commit(self, work: PartWork, finished: list[tuple[int, LedgerRow]]) -> None:
         if finished:
             self._flush()
             work.commit(finished)
-            finished.clear()
+
+
+def _by_pack(rows: Iterator[tuple[int, Row]]) -> Iterator[tuple[int, Row]]:
+    """The same rows, those of one pack side by side as far as a batch reaches."""
+    while batch := list(islice(rows, _BATCH)):
+        if isinstance(batch[0][1], LedgerRow):
+            batch.sort(key=lambda item: _shelf_mark(item[1]))
+        yield from batch
+
+
+def _shelf_mark(row: InventoryRow | LedgerRow) -> tuple[str, int]:
+    packed = isinstance(row, LedgerRow) and row.vault_offset is not None
+    return (row.vault_key, row.vault_offset or 0) if packed and isinstance(row, LedgerRow) else ("", 0)
 
 
 def _refused(row: InventoryRow | LedgerRow, detail: str) -> LedgerRow:

@@ -27,6 +27,7 @@ from exitdrill.transfer.layout import disk_errors, fsync_directory
 __all__ = [
     "InventoryRow",
     "LedgerRow",
+    "add_column",
     "file_sha256",
     "part_numbers",
     "part_path",
@@ -60,11 +61,15 @@ class InventoryRow:
         claims = json.dumps(entry.digests.to_json())
         return cls(entry.key, entry.size, entry.etag, entry.version, entry.modified, claims, envelope)
 
+    @property
+    def digests(self) -> Digests:
+        """What the listing claimed."""
+        return Digests.NONE if self.claims == "{}" else Digests.from_json(json.loads(self.claims))
+
     def entry(self) -> ObjectEntry:
         """As the listing gave it."""
         envelope = None if self.envelope is None else Envelope.from_json(json.loads(self.envelope))
-        claims = Digests.from_json(json.loads(self.claims))
-        return ObjectEntry(self.key, self.size, self.etag, self.version, self.modified, claims, envelope)
+        return ObjectEntry(self.key, self.size, self.etag, self.version, self.modified, self.digests, envelope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,8 @@ class LedgerRow:
     detail: str = ""
     vault_key: str = ""
     vault_etag: str | None = None
+    vault_offset: int | None = None
+    """Where its bytes begin in the pack ``vault_key``; None where that object is its own."""
     sha256: bytes | None = None
     """Computed by us, as the bytes passed on the first leg."""
     crc64nvme: bytes | None = None
@@ -101,6 +108,8 @@ class LedgerRow:
     """Kinds of whole-object digest that the target computed itself and that equal ours, by commas."""
     losses: str = "[]"
     """What of the envelope the target could not hold, as JSON: [field, value, reason] each."""
+    read_back: str = ""
+    """What reading every byte at the target again found: ``equal``, or what is wrong; empty where it was not done."""
 
     @property
     def digests(self) -> Digests:
@@ -123,6 +132,7 @@ Row = TypeVar("Row", InventoryRow, LedgerRow)
 _TYPES: Mapping[object, pa.DataType] = {
     str: pa.string(),
     int: pa.int64(),
+    int | None: pa.int64(),
     str | None: pa.string(),
     bytes | None: pa.binary(),
     datetime | None: pa.timestamp("us", tz="UTC"),
@@ -173,14 +183,50 @@ def write_part(
     Raises:
         NoSpaceError: The disk is full.
     """
+    _write_tables(path, (table(batch, cls) for batch in batches(rows)), cls, facts)
+
+
+def add_column(source: Path, path: Path, cls: type[Row], name: str, value: Callable[[int], str]) -> None:
+    """Write a part once more with one column filled in.
+
+    Args:
+        source: The part.
+        path: Where the new one will be, whole or not at all.
+        cls: The class of their rows.
+        name: The column.
+        value: By the row's number in the part.
+
+    Raises:
+        NoSpaceError: The disk is full.
+        RunError: The part is damaged.
+    """
+    position = schema(cls).get_field_index(name)
+
+    def tables(file: pq.ParquetFile) -> Iterator[pa.Table]:
+        first = 0
+        for batch in file.iter_batches(_BATCH):
+            column = pa.array([value(n) for n in range(first, first + batch.num_rows)], pa.string())
+            yield pa.Table.from_batches([batch]).set_column(position, schema(cls).field(name), column).cast(schema(cls))
+            first += batch.num_rows
+
+    try:
+        with pq.ParquetFile(source, page_checksum_verification=True) as file:
+            _write_tables(path, tables(file), cls, dict)
+    except pa.ArrowException as exc:
+        raise RunError(f"a part cannot be read: {exc}", resource=source.name) from exc
+
+
+def _write_tables(
+    path: Path, tables: Iterable[pa.Table], cls: type[Row], facts: Callable[[], Mapping[str, object]]
+) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".new")
     with disk_errors(str(path)):
         try:
             with beside.open("wb") as file:
                 with pq.ParquetWriter(file, schema(cls), compression="zstd", write_page_checksum=True) as writer:
-                    for batch in batches(rows):
-                        writer.write_table(table(batch, cls))
+                    for rows in tables:
+                        writer.write_table(rows)
                     writer.add_key_value_metadata({_SUMMARY: json.dumps(facts())})
                 file.flush()
                 os.fsync(file.fileno())

@@ -1,6 +1,8 @@
 """What a worker can be asked to do, by name. Runs inside the worker process."""
 
 import json
+import secrets
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
@@ -22,15 +24,16 @@ from exitdrill.transfer.inventory import STEM, PartSize, make_inventory
 from exitdrill.transfer.job import Job
 from exitdrill.transfer.lastlook import last_look
 from exitdrill.transfer.layout import RunDirectory
+from exitdrill.transfer.packing import MEMBER_BYTES, PACK_BYTES, Packing
 from exitdrill.transfer.partrun import Meter, PartRun
 from exitdrill.transfer.places import Places, container_of, narrowed, prefix_of, vault_container
 from exitdrill.transfer.rows import InventoryRow, LedgerRow, part_path
-from exitdrill.transfer.verify import verify
+from exitdrill.transfer.verify import read_part_back, verify
 
 __all__ = ["run_task"]
 
 Facts = Mapping[str, Any]
-_THREADS = 16
+_THREADS = 32
 
 
 class _Context:
@@ -88,15 +91,33 @@ def _evacuate(ctx: _Context) -> Facts:
     ctx.provider("vault").ensure_container(ctx.container("vault"))
     vault = ctx.store("vault")
     kinds = frozenset(DigestKind(kind) for kind in ctx.job.options.get("digests", ()))
-    copy = Evacuation(ctx.store("source"), vault, kinds, ctx.stopped, ctx.meter.moved)
+    pack_bytes = int(ctx.job.options.get("pack_bytes", PACK_BYTES))
+    packed_bytes = int(ctx.job.options.get("packed_object_bytes", MEMBER_BYTES)) if pack_bytes else -1
+    copy = Evacuation(ctx.store("source"), vault, kinds, ctx.stopped, ctx.meter.moved, packed_bytes)
     inventory, ledger = ctx.directory.inventory(ctx.asset.name), ctx.directory.ledger(ctx.asset.name)
     for n in ctx.job.parts:
         source, target = part_path(inventory, STEM, n), part_path(ledger, "evacuate", n)
         work = _work(ctx, ctx.job.task, n)
+        packing = _packing(vault, n, pack_bytes)
         PartRun(
-            source, InventoryRow, target, work, "evacuate", copy, vault.flush, ctx.threads, ctx.stopped, ctx.meter
+            source,
+            InventoryRow,
+            target,
+            work,
+            "evacuate",
+            copy,
+            vault.flush,
+            ctx.threads,
+            ctx.stopped,
+            ctx.meter,
+            packing,
         ).run()
     return {}
+
+
+def _packing(vault: ObjectStore, part: int, pack_bytes: int) -> Callable[[threading.Event], Packing]:
+    """Packs of one part. Their names are never used twice: a worker that was killed may have left one behind."""
+    return lambda wake: Packing(vault, lambda: f"packs/{part:06d}-{secrets.token_hex(8)}", wake, pack_bytes)
 
 
 def _rebuild(ctx: _Context) -> Facts:
@@ -129,6 +150,13 @@ def _last_look(ctx: _Context) -> Facts:
         "deleted": found.deleted,
         "mishaps": mishaps,
     }
+
+
+def _read_back(ctx: _Context) -> Facts:
+    store, ledger = ctx.store("target"), ctx.directory.ledger(ctx.asset.name)
+    for n in ctx.job.parts:
+        read_part_back(store, ledger, n, ctx.threads, ctx.stopped, ctx.meter)
+    return {}
 
 
 def _verify(ctx: _Context) -> Facts:
@@ -181,6 +209,7 @@ _TASKS: Mapping[str, Callable[[_Context], Facts]] = {
     "evacuate": _evacuate,
     "last look": _last_look,
     "rebuild": _rebuild,
+    "read back": _read_back,
     "verify": _verify,
     "probe": _probe,
     "clean target": lambda ctx: _clean(ctx, "target"),

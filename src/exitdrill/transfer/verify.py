@@ -12,11 +12,10 @@ that arrived ends as exactly one of equal, different, missing and unattested.
 import hashlib
 import heapq
 import hmac
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
 from exitdrill.connector.objects import ObjectStore
@@ -24,15 +23,17 @@ from exitdrill.errors import ArchivedError, ChangedError, DigestError, NotFoundE
 from exitdrill.model.digests import Comparison, DigestKind, Digests
 from exitdrill.model.record import Mishap, VerificationRecord
 from exitdrill.plan.drill import Level
+from exitdrill.transfer.crew import Crew
 from exitdrill.transfer.join import in_order, merge_join
 from exitdrill.transfer.partrun import Meter
-from exitdrill.transfer.rows import InventoryRow, LedgerRow, part_numbers, part_path, read_rows
+from exitdrill.transfer.rows import InventoryRow, LedgerRow, add_column, part_numbers, part_path, read_rows
 from exitdrill.transfer.sorting import ListingOutOfOrderError, ordered_listing, sort_rows
 from exitdrill.transfer.tally import MISHAPS_KEPT
 
-__all__ = ["Verification", "ledger_rows", "sample", "verify"]
+__all__ = ["Verification", "ledger_rows", "read_part_back", "sample", "verify"]
 
-_WINDOW = 512
+_BEAT_SECONDS = 0.5
+_AT_ONCE_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -78,13 +79,20 @@ def ledger_rows(folder: Path, leg: str) -> Iterator[LedgerRow]:
         yield from read_rows(part_path(folder, leg, number), LedgerRow)
 
 
+def _rebuilt(folder: Path) -> Iterator[LedgerRow]:
+    """The second leg's ledger, with what reading back found where that was done."""
+    for number in part_numbers(folder, "rebuild"):
+        checked = part_path(folder, "readback", number)
+        yield from read_rows(checked if checked.exists() else part_path(folder, "rebuild", number), LedgerRow)
+
+
 def _by_target(row: LedgerRow) -> str:
     return row.target_key
 
 
 def at_target(folder: Path, scratch: Path, meter: Meter, *, renamed: bool) -> Iterator[LedgerRow]:
     """The rows that arrived, in the order of their keys at the target."""
-    rows = meter.alive(row for row in ledger_rows(folder, "rebuild") if row.arrived)
+    rows = meter.alive(row for row in _rebuilt(folder) if row.arrived)
     return sort_rows(rows, LedgerRow, _by_target, scratch) if renamed else rows
 
 
@@ -132,12 +140,11 @@ def verify(
         arrived = at_target(folder, scratch, meter, renamed=False)
         chosen = frozenset(row.key for row in sample(arrived, seed, sample_size))
     check = _Check(store, level, chosen, stopped, meter)
-    with ThreadPoolExecutor(threads, "verify") as pool:
-        try:
-            return _compare(check, prefix, folder, scratch, renamed, pool)
-        except ListingOutOfOrderError:
-            store.capabilities = store.capabilities.narrowed(sorted_listing=False)
-            return _compare(check, prefix, folder, scratch, renamed, pool)
+    try:
+        return _compare(check, prefix, folder, scratch, renamed, threads)
+    except ListingOutOfOrderError:
+        store.capabilities = store.capabilities.narrowed(sorted_listing=False)
+        return _compare(check, prefix, folder, scratch, renamed, threads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,31 +156,31 @@ class _Answer:
     reread: bool = False
 
 
-def _compare(
-    check: "_Check", prefix: str, folder: Path, scratch: Path, renamed: bool, pool: ThreadPoolExecutor
-) -> Verification:
+def _compare(check: "_Check", prefix: str, folder: Path, scratch: Path, renamed: bool, threads: int) -> Verification:
     store, meter = check.store, check.meter
-    found = Verification(check.level)
+    found, lock = Verification(check.level), threading.Lock()
     listed_rows = ordered_listing(store, prefix, scratch, beat=check.beat)
     listing = in_order(listed_rows, lambda row: row.key, store.resource)
     ledger = in_order(at_target(folder, scratch, meter, renamed=renamed), _by_target, "ledger")
-    pairs = merge_join(ledger, listing, _by_target, lambda row: row.key)
-    for batch in iter(lambda: list(islice(pairs, _WINDOW)), []):
-        check.beat()
-        both: list[tuple[LedgerRow, InventoryRow]] = []
-        for row, listed in batch:
+
+    def one(pair: tuple[LedgerRow | None, InventoryRow | None]) -> None:
+        row, listed = pair
+        answer = None if row is None or listed is None else check(row, listed)
+        with lock:
             meter.objects += 1
-            if row is None and listed is not None:
-                found.extra += 1
-                found.mishap(listed.key, "extra", "at the target, but not in the ledger")
-            elif row is not None and listed is None:
+            if row is not None and answer is not None:
+                _count(found, row, answer)
+                meter.errors += answer.problem != "equal"
+            elif row is not None:
                 found.missing += 1
                 found.mishap(row.key, "missing", "not in the target's listing")
-            elif row is not None and listed is not None:
-                both.append((row, listed))
-        for (row, _), answer in zip(both, pool.map(check, both), strict=True):
-            _count(found, row, answer)
-            meter.errors += answer.problem != "equal"
+            elif listed is not None:
+                found.extra += 1
+                found.mishap(listed.key, "extra", "at the target, but not in the ledger")
+
+    pairs = merge_join(ledger, listing, _by_target, lambda row: row.key)
+    Crew(pairs, one, threads, "verify", threading.Event()).tend(check.beat, _BEAT_SECONDS)
+    found.mishaps.sort(key=lambda mishap: mishap.key)
     return found
 
 
@@ -212,8 +219,8 @@ class _Check:
         if self.stopped():
             raise StoppedError("stopped while verifying")
 
-    def __call__(self, pair: tuple[LedgerRow, InventoryRow]) -> _Answer:
-        row, listed = pair
+    def __call__(self, row: LedgerRow, listed: InventoryRow) -> _Answer:
+        """What became of it. Raises StoppedError, ConnectorError."""
         if listed.size != row.size:
             return _Answer("different", f"{listed.size} bytes, should be {row.size}")
         if self.level is Level.LISTED:
@@ -224,8 +231,8 @@ class _Check:
             answer = self._asked(row)
         if not to_read or (answer is not None and answer.problem in ("different", "missing")):
             return answer or _Answer("unattested", "the target reports no digest of its own for it")
-        problem = self._read_back(row)
-        if problem:
+        problem = row.read_back or read_back(self.store, row, self.stopped, self.meter)
+        if problem != "equal":
             return _Answer("different", problem, reread=True)
         return _Answer("equal", "" if answer is None or answer.problem != "equal" else answer.detail, reread=True)
 
@@ -244,23 +251,68 @@ class _Check:
             return _Answer("missing", "listed, but not to be had")
         return _judge(stat.digests.only(self.store.capabilities.attests), row)
 
-    def _read_back(self, row: LedgerRow) -> str:
-        """What is wrong with the bytes; empty if nothing is."""
-        hasher = hashlib.sha256()
-        size = 0
-        try:
-            with self.store.read(row.target_key) as stream:
-                for chunk in stream.chunks():
-                    if self.stopped():
-                        raise StoppedError("stopped while reading back")
-                    hasher.update(chunk)
-                    size += len(chunk)
-                    self.meter.moved(len(chunk))
-        except (NotFoundError, ChangedError, ArchivedError, DigestError) as error:
-            return f"cannot be read back: {error}"
-        if size != row.size or hasher.digest() != row.sha256:
-            return f"read back: {size} bytes with SHA-256 {hasher.hexdigest()[:16]}…, should be {row.size}"
-        return ""
+
+def read_back(store: ObjectStore, row: LedgerRow, stopped: Callable[[], bool], meter: Meter) -> str:
+    """Read an object at the target and compare every byte with the ledger: ``equal``, or what is wrong.
+
+    Raises StoppedError, and ConnectorError for what says nothing about the object.
+    """
+    try:
+        if row.size <= _AT_ONCE_BYTES:
+            entry, data = store.read_small(row.target_key, size=row.size)
+            size, found = entry.size, hashlib.sha256(data).digest()
+            meter.moved(len(data))
+        else:
+            size, found = _hashed(store, row, stopped, meter)
+    except (NotFoundError, ChangedError, ArchivedError, DigestError) as error:
+        return f"cannot be read back: {error}"
+    if size != row.size or found != row.sha256:
+        return f"read back: {size} bytes with SHA-256 {found.hex()[:16]}…, should be {row.size}"
+    return "equal"
+
+
+def _hashed(store: ObjectStore, row: LedgerRow, stopped: Callable[[], bool], meter: Meter) -> tuple[int, bytes]:
+    hasher, size = hashlib.sha256(), 0
+    with store.read(row.target_key) as stream:
+        for chunk in stream.chunks():
+            if stopped():
+                raise StoppedError("stopped while reading back")
+            hasher.update(chunk)
+            size += len(chunk)
+            meter.moved(len(chunk))
+    return size, hasher.digest()
+
+
+def read_part_back(
+    store: ObjectStore, folder: Path, number: int, threads: int, stopped: Callable[[], bool], meter: Meter
+) -> None:
+    """Read every object of a rebuilt part back, and write the part once more with what was found.
+
+    So that the reading spreads over processes; `verify` takes it from there. Nothing if it was done before.
+
+    Raises StoppedError, ConnectorError, NoSpaceError.
+    """
+    target = part_path(folder, "readback", number)
+    if target.exists():
+        return
+    source = part_path(folder, "rebuild", number)
+    found: dict[int, str] = {}
+
+    def one(item: tuple[int, LedgerRow]) -> None:
+        n, row = item
+        if stopped():
+            raise StoppedError("stopped while reading back")
+        problem = read_back(store, row, stopped, meter)
+        found[n] = problem
+        meter.objects += 1
+        meter.errors += problem != "equal"
+
+    def beat() -> None:
+        meter.beats += 1
+
+    arrived = ((n, row) for n, row in enumerate(read_rows(source, LedgerRow)) if row.arrived)
+    Crew(arrived, one, threads, "read back", threading.Event()).tend(beat, _BEAT_SECONDS)
+    add_column(source, target, LedgerRow, "read_back", lambda n: found.get(n, ""))
 
 
 def _of_receipt(row: LedgerRow) -> Digests:
