@@ -12,9 +12,11 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from urllib.parse import unquote
 from xml.etree.ElementTree import Element, ParseError
 from xml.etree.ElementTree import fromstring as parse_xml
@@ -26,6 +28,8 @@ from exitdrill.model.objects import Envelope, ObjectEntry, pairs
 __all__ = ["etag_of", "from_headers", "page_of", "reported_digests", "tags_of", "total_size", "version_query"]
 
 _META = "x-ms-meta-"
+_MONTHS = {"JanFebMarAprMayJunJulAugSepOctNovDec"[3 * n : 3 * n + 3]: n + 1 for n in range(12)}
+_RFC1123 = len("Sun, 06 Nov 1994 08:49:37 GMT")
 
 
 def page_of(content: bytes, resource: str) -> tuple[list[ObjectEntry], str | None]:
@@ -96,33 +100,54 @@ def version_query(version: str | None) -> dict[str, str | None]:
 
 
 def _entry(blob: Element) -> ObjectEntry:
-    found = blob.find("Properties")
-    properties = Element("Properties") if found is None else found
-
-    def text(name: str) -> str | None:
-        return properties.findtext(name) or None
-
-    envelope = Envelope(
-        content_type=text("Content-Type"),
-        content_encoding=text("Content-Encoding"),
-        content_language=text("Content-Language"),
-        content_disposition=text("Content-Disposition"),
-        cache_control=text("Cache-Control"),
-        user=pairs(dict(_metadata(blob))),
-        tags=pairs(dict(_tags(blob.find("Tags")))),
-        tier=text("AccessTier"),
-        created=_moment(text("Creation-Time")),
-        kind=text("BlobType"),
+    parts = {part.tag: part for part in blob}
+    properties = {item.tag: item.text for item in parts.get("Properties", ())}
+    envelope = _envelope(
+        properties.get("Content-Type"),
+        properties.get("Content-Encoding"),
+        properties.get("Content-Language"),
+        properties.get("Content-Disposition"),
+        properties.get("Cache-Control"),
+        properties.get("AccessTier"),
+        properties.get("Creation-Time"),
+        properties.get("BlobType"),
     )
-    entry = ObjectEntry(
-        key=_name(blob),
-        size=int(text("Content-Length") or 0),
-        etag=_unquoted(text("Etag")),
-        modified=_moment(text("Last-Modified")),
-        digests=Digests(md5=_md5(text("Content-MD5"))),
-        envelope=envelope,
+    if "Metadata" in parts or "Tags" in parts:
+        user, tags = pairs(dict(_metadata(blob))), pairs(dict(_tags(parts.get("Tags"))))
+        envelope = replace(envelope, user=user, tags=tags) if user or tags else envelope
+    return ObjectEntry(
+        _name(parts.get("Name")),
+        int(properties.get("Content-Length") or 0),
+        _unquoted(properties.get("Etag") or None),
+        _version(blob) if "Snapshot" in parts or "VersionId" in parts else None,
+        _moment(properties.get("Last-Modified")),
+        _md5_digests(properties.get("Content-MD5")),
+        envelope,
     )
-    return replace(entry, version=_version(blob))
+
+
+@lru_cache(maxsize=4096)
+def _envelope(
+    content_type: str | None,
+    encoding: str | None,
+    language: str | None,
+    disposition: str | None,
+    cache_control: str | None,
+    tier: str | None,
+    created: str | None,
+    kind: str | None,
+) -> Envelope:
+    """Kept: most blobs of a container share theirs with others written in the same second."""
+    return Envelope(
+        content_type=content_type or None,
+        content_encoding=encoding or None,
+        content_language=language or None,
+        content_disposition=disposition or None,
+        cache_control=cache_control or None,
+        tier=tier or None,
+        created=_moment(created),
+        kind=kind or None,
+    )
 
 
 def _version(blob: Element) -> str | None:
@@ -132,8 +157,7 @@ def _version(blob: Element) -> str | None:
     return f"versionid={version}" if version and blob.findtext("IsCurrentVersion") != "true" else None
 
 
-def _name(blob: Element) -> str:
-    element = blob.find("Name")
+def _name(element: Element | None) -> str:
     if element is None or not element.text:
         return ""
     return unquote(element.text, errors="strict") if element.get("Encoded") == "true" else element.text
@@ -161,8 +185,22 @@ def _unquoted(etag: str | None) -> str | None:
     return None if etag is None else etag.removeprefix("W/").strip('"')
 
 
+@lru_cache(maxsize=4096)
 def _moment(text: str | None) -> datetime | None:
-    return None if not text else parsedate_to_datetime(text).astimezone(UTC)
+    """A time in the form of RFC 1123, which is the one the service writes, or in any that e-mail knows."""
+    if not text:
+        return None
+    month = _MONTHS.get(text[8:11], 0)
+    if len(text) == _RFC1123 and month and text[25:] == " GMT":
+        with suppress(ValueError):
+            day, year, hour = int(text[5:7]), int(text[12:16]), int(text[17:19])
+            return datetime(year, month, day, hour, int(text[20:22]), int(text[23:25]), tzinfo=UTC)
+    return parsedate_to_datetime(text).astimezone(UTC)
+
+
+def _md5_digests(text: str | None) -> Digests:
+    value = _md5(text) if text else None
+    return Digests.NONE if value is None else Digests(md5=value)
 
 
 def _md5(text: str | None) -> bytes | None:

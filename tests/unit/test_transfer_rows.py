@@ -129,7 +129,7 @@ def test_sorting_memory_does_not_grow(tmp_path: Path) -> None:
         return found
 
     peak(1000)
-    small, large = peak(5_000), peak(50_000)
+    small, large = peak(2_000), peak(20_000)
     assert large < 2 * small + 4_000_000, (small, large)
 
 

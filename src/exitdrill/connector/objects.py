@@ -234,13 +234,18 @@ class ObjectStore(ABC):
         With ``start_after``, where the place can do that, only keys after it. A page that fails is asked
         for again; nothing is given twice. Raises ConnectorError.
         """
+        for page in self.pages(prefix, start_after=start_after):
+            yield from page
+
+    def pages(self, prefix: str = "", *, start_after: str | None = None) -> Iterator[Iterable[ObjectEntry]]:
+        """As `list`, a page at a time: each must be read before the next is asked for."""
         if start_after is not None and not self.capabilities.start_after:
             msg = "a listing here cannot begin in the middle"
             raise UnsupportedError(msg, resource=self.resource)
         token: str | None = None
         while True:
             page, following = self.retry.call(lambda token=token: self._list(prefix, start_after, token))  # type: ignore[misc]
-            yield from page
+            yield page
             if following is None:
                 return
             if following == token:

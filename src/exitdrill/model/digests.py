@@ -69,8 +69,13 @@ class Digests:
 
     def __post_init__(self) -> None:
         """Refuse a digest of the wrong length."""
-        for kind, size in _SIZES.items():
-            value = getattr(self, kind)
+        # Made for every object of every listing: only what is there is looked at.
+        for kind, value, size in (
+            ("sha256", self.sha256, 32),
+            ("crc64nvme", self.crc64nvme, 8),
+            ("crc32c", self.crc32c, 4),
+            ("md5", self.md5, 16),
+        ):
             if value is not None and len(value) != size:
                 msg = f"{kind} takes {size} bytes, not {len(value)}"
                 raise ValueError(msg)
@@ -102,7 +107,8 @@ class Digests:
 
     def to_json(self) -> dict[str, str]:
         """Kind to hexadecimal."""
-        return {kind.value: value.hex() for kind in DigestKind if (value := self.get(kind)) is not None}
+        every = (("sha256", self.sha256), ("crc64nvme", self.crc64nvme), ("crc32c", self.crc32c), ("md5", self.md5))
+        return {kind: value.hex() for kind, value in every if value is not None}
 
     @classmethod
     def from_json(cls, data: Mapping[str, str]) -> Self:
@@ -115,7 +121,6 @@ class Digests:
         return None if value is None else base64.b64encode(value).decode("ascii")
 
 
-_SIZES = {DigestKind.SHA256: 32, DigestKind.CRC64NVME: 8, DigestKind.CRC32C: 4, DigestKind.MD5: 16}
 Digests.NONE = Digests()
 
 

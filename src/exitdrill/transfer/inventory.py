@@ -6,31 +6,67 @@ every part with its digest.
 """
 
 import json
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from exitdrill.clock import Clock, format_utc
 from exitdrill.connector.objects import ObjectStore
-from exitdrill.errors import RunError, StoppedError
-from exitdrill.model import human
+from exitdrill.errors import StoppedError
 from exitdrill.model.record import Counts
-from exitdrill.transfer.layout import write_atomic
+from exitdrill.transfer.cutting import Cutter, once
+from exitdrill.transfer.layout import fsync_directory, write_atomic
 from exitdrill.transfer.partrun import Meter
-from exitdrill.transfer.rows import InventoryRow, file_sha256, part_numbers, part_path, read_rows, summary, write_part
-from exitdrill.transfer.sorting import ListingOutOfOrderError, ordered_listing
+from exitdrill.transfer.rows import (
+    InventoryRow,
+    file_sha256,
+    part_numbers,
+    part_path,
+    read_batches,
+    read_rows,
+    schema,
+    summary,
+    write_batches,
+)
+from exitdrill.transfer.sorting import InOrder, entry_batches, sort_batches
 
 __all__ = ["STEM", "PartSize", "inventory_counts", "inventory_rows", "is_complete", "make_inventory"]
 
 STEM = "part"
+_ROWS, _BYTES = 50_000, 64 * 1024**3
+_FIRST_ROWS, _FIRST_BYTES = 1_000, 256 * 1024**2
+_SAME_SIZE = 4
+"""So many parts in a row are of one size, before it doubles."""
+_DOUBLINGS = 16
+"""By then both limits are reached."""
+_LISTED, _SORTED = "as listed", "sorted"
+"""How a part's rows came to be in order: sorted ones are the beginning of the whole listing's order; those
+listed so are that only as long as the rest of the listing is in order too."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartSize:
-    """How large a part may get: whichever comes first."""
+    """How large a part may get: whichever comes first.
 
-    rows: int = 50_000
-    size_bytes: int = 64 * 1024**3
+    Where nothing is set, the first parts are small, so that a small inventory too is work for several workers,
+    and later ones grow to 50,000 rows or 64 GiB. Where a part ends depends on its number alone, not on who lists.
+    """
+
+    rows: int | None = None
+    size_bytes: int | None = None
+
+    def limits(self, number: int) -> tuple[int, int]:
+        """Rows and bytes of one part, by its number; the first is 1."""
+        rows, size = self.rows, self.size_bytes
+        if rows is None and size is None:
+            growth = min((number - 1) // _SAME_SIZE, _DOUBLINGS)
+            return min(_ROWS, _FIRST_ROWS << growth), min(_BYTES, _FIRST_BYTES << growth)
+        return rows or _ROWS, size or _BYTES
 
 
 def make_inventory(
@@ -62,95 +98,107 @@ def make_inventory(
         return
     folder.mkdir(parents=True, exist_ok=True)
     started = format_utc(clock.utc_now())
-    try:
-        _make_parts(store, prefix, folder, scratch, size, started, stopped, meter)
-    except ListingOutOfOrderError:
-        for number in part_numbers(folder, STEM):
-            part_path(folder, STEM, number).unlink()
-        store.capabilities = store.capabilities.narrowed(sorted_listing=False)
-        _make_parts(store, prefix, folder, scratch, size, started, stopped, meter)
+    _Listing(store, prefix, folder, scratch, size, started, stopped, meter).run()
     _complete(folder, started)
 
 
-def _make_parts(
-    store: ObjectStore,
-    prefix: str,
-    folder: Path,
-    scratch: Path,
-    size: PartSize,
-    started: str,
-    stopped: Callable[[], bool],
-    meter: Meter,
-) -> None:
-    numbers = part_numbers(folder, STEM)
-    last = summary(part_path(folder, STEM, numbers[-1]))["last"] if numbers else None
+class _Listing:
+    """One pass over a container."""
 
-    def beat() -> None:
-        meter.beats += 1
-        if stopped():
+    def __init__(
+        self,
+        store: ObjectStore,
+        prefix: str,
+        folder: Path,
+        scratch: Path,
+        size: PartSize,
+        started: str,
+        stopped: Callable[[], bool],
+        meter: Meter,
+    ) -> None:
+        self._store, self._prefix = store, prefix
+        self._folder, self._scratch = folder, scratch
+        self._size, self._started, self._stopped, self._meter = size, started, stopped, meter
+
+    def run(self) -> None:
+        numbers = part_numbers(self._folder, STEM)
+        before = summary(part_path(self._folder, STEM, numbers[-1])) if numbers else None
+        last = None if before is None else str(before["last"])
+        if before is not None and before["order"] == _SORTED:
+            self._write(_behind(self._sorted(self._listed(last), None), last), _SORTED)
+            return
+        found = InOrder(self._listed(last), "key")
+        # What lies before ``last`` is in the parts already, but must be seen in order to trust them.
+        self._write(_behind(found, last), _LISTED)
+        if found.left is None:
+            return
+        self._store.capabilities = self._store.capabilities.narrowed(sorted_listing=False)
+        if before is not None:
+            # Two listings are mixed here; which of them broke the order, nobody can say.
+            self._forget()
+            self._write(self._sorted(self._listed(None), None), _SORTED)
+            return
+        self._sort_again(found.left)
+
+    def _sort_again(self, left: Iterator[pa.RecordBatch]) -> None:
+        """Put what was written so far, which is in order, together with the rest of the listing."""
+        with tempfile.TemporaryDirectory(dir=self._scratch) as scratch:
+            aside = Path(scratch) / "listed"
+            self._folder.rename(aside)
+            self._folder.mkdir()
+            fsync_directory(self._folder.parent)
+            self._meter.objects = self._meter.size_bytes = 0
+            paths = [part_path(aside, STEM, number) for number in part_numbers(aside, STEM)]
+            written = chain.from_iterable(read_batches(path, schema(InventoryRow)) for path in paths)
+            self._write(self._sorted(left, written), _SORTED)
+
+    def _forget(self) -> None:
+        # From the last, so that what stays after a crash is still the beginning of one listing.
+        for number in reversed(part_numbers(self._folder, STEM)):
+            part_path(self._folder, STEM, number).unlink()
+        self._meter.objects = self._meter.size_bytes = 0
+
+    def _listed(self, last: str | None) -> Iterator[pa.RecordBatch]:
+        able = self._store.capabilities.start_after and self._store.capabilities.sorted_listing
+        return entry_batches(self._store.pages(self._prefix, start_after=last if able else None), None, self._beat)
+
+    def _sorted(
+        self, source: Iterable[pa.RecordBatch], written: Iterable[pa.RecordBatch] | None
+    ) -> Iterator[pa.RecordBatch]:
+        return sort_batches(source, schema(InventoryRow), "key", self._scratch, also=written)
+
+    def _beat(self) -> None:
+        self._meter.beats += 1
+        if self._stopped():
             raise StoppedError("stopped while listing")
 
-    rows = _counted(ordered_listing(store, prefix, scratch, last, beat), stopped, meter, store.resource)
-    number = numbers[-1] if numbers else 0
-    part = _Part(rows, size, started)
-    while part.more():
-        number += 1
-        write_part(part_path(folder, STEM, number), part, InventoryRow, part.facts)
+    def _write(self, source: Iterable[pa.RecordBatch], order: str) -> None:
+        numbers = part_numbers(self._folder, STEM)
+        number = numbers[-1] if numbers else 0
+        cutter = Cutter(self._counted(source), {"listed_utc": self._started, "order": order})
+        while cutter.more(*self._size.limits(number + 1)):
+            number += 1
+            if self._stopped():
+                raise StoppedError("stopped while listing")
+            write_batches(part_path(self._folder, STEM, number), cutter, schema(InventoryRow), cutter.facts)
+
+    def _counted(self, source: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in once(source, self._store.resource):
+            self._meter.objects += batch.num_rows
+            self._meter.size_bytes += pc.sum(batch.column("size")).as_py()
+            if self._stopped():
+                raise StoppedError("stopped while listing")
+            yield batch
 
 
-def _counted(
-    rows: Iterator[InventoryRow], stopped: Callable[[], bool], meter: Meter, resource: str
-) -> Iterator[InventoryRow]:
-    last: tuple[str, str] | None = None
-    for row in rows:
-        if stopped():
-            raise StoppedError("stopped while listing")
-        current = (row.key, row.version or "")
-        if current == last:
-            raise RunError(f"the listing gives {human.key(row.key, limit=100)} twice", resource=resource)
-        last = current
-        meter.objects += 1
-        meter.size_bytes += row.size
-        yield row
-
-
-class _Part:
-    """Takes rows from a stream until a part is full; again for the next part."""
-
-    def __init__(self, rows: Iterator[InventoryRow], size: PartSize, listed_utc: str) -> None:
-        self._rows, self._size, self._listed_utc = rows, size, listed_utc
-        self._ahead: InventoryRow | None = None
-        self._count = self._bytes = 0
-        self._first = self._last = ""
-
-    def more(self) -> bool:
-        """Whether there is another part; makes ready for it."""
-        self._count = self._bytes = 0
-        if self._ahead is None:
-            self._ahead = next(self._rows, None)
-        return self._ahead is not None
-
-    def __iter__(self) -> Iterator[InventoryRow]:
-        while self._ahead is not None:
-            row = self._ahead
-            full = self._count >= self._size.rows or self._bytes + row.size > self._size.size_bytes
-            if self._count and full and row.key != self._last:
-                return
-            self._first = row.key if self._count == 0 else self._first
-            self._count += 1
-            self._bytes += row.size
-            self._last = row.key
-            yield row
-            self._ahead = next(self._rows, None)
-
-    def facts(self) -> dict[str, object]:
-        return {
-            "rows": self._count,
-            "bytes": self._bytes,
-            "first": self._first,
-            "last": self._last,
-            "listed_utc": self._listed_utc,
-        }
+def _behind(source: Iterable[pa.RecordBatch], last: str | None) -> Iterator[pa.RecordBatch]:
+    """What comes after a key, of batches in order."""
+    for batch in source:
+        keys = batch.column("key")
+        if last is None or keys[0].as_py() > last:
+            yield batch
+        elif keys[-1].as_py() > last:
+            yield batch.filter(pc.greater(keys, pa.scalar(last)))
 
 
 def _complete(folder: Path, started: str) -> None:

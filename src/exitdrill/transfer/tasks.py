@@ -75,8 +75,8 @@ class _Context:
 
 def _inventory(ctx: _Context) -> Facts:
     options = ctx.job.options
-    default = PartSize()
-    size = PartSize(int(options.get("part_rows", default.rows)), int(options.get("part_bytes", default.size_bytes)))
+    rows, size_bytes = options.get("part_rows"), options.get("part_bytes")
+    size = PartSize(None if rows is None else int(rows), None if size_bytes is None else int(size_bytes))
     folder = ctx.directory.inventory(ctx.asset.name)
     prefix = prefix_of(ctx.asset.source)
     make_inventory(ctx.store("source"), prefix, folder, ctx.scratch, size, ctx.clock, ctx.stopped, ctx.meter)
