@@ -17,7 +17,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
-from typing import Self
+from typing import ClassVar, Self
 
 from exitdrill.connector.capabilities import Capabilities, EnvelopeRule, KeyRule
 from exitdrill.connector.objects import CHUNK_BYTES, DigestingBody, ObjectStore, RawRead, WriteRequest
@@ -105,6 +105,8 @@ class LocalStore(ObjectStore):
         capabilities: As claimed, or narrowed.
         retry: How to try again.
     """
+
+    remote: ClassVar[bool] = False
 
     def __init__(
         self, resource: str, root: Path, capabilities: Capabilities | None = None, retry: RetryPolicy | None = None

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Protocol, Self, runtime_checkable
+from typing import ClassVar, Protocol, Self, runtime_checkable
 
 from exitdrill.connector.capabilities import Capabilities
 from exitdrill.connector.retry import RetryPolicy
@@ -217,6 +217,9 @@ class ObjectStore(ABC):
         retry: How to try again.
     """
 
+    remote: ClassVar[bool] = True
+    """Whether a read crosses a network, so that several ranges side by side come sooner than one after the other."""
+
     def __init__(self, resource: str, capabilities: Capabilities, retry: RetryPolicy | None = None) -> None:
         """See the class."""
         self.resource = resource
@@ -275,13 +278,6 @@ class ObjectStore(ABC):
         size = raw.entry.size
         end = size if length is None else min(size, offset + length)
         return ReadStream(self, raw, max(end, offset))
-
-    def read_small(
-        self, key: str, *, etag: str | None = None, version: str | None = None, size: int | None = None
-    ) -> tuple[ObjectEntry, bytes]:
-        """tmp"""
-        with self.read(key, etag=etag, version=version) as stream:
-            return stream.entry, stream.read_all()
 
     def write(self, request: WriteRequest) -> WriteReceipt:
         """Write one object, whole or not at all.

@@ -39,6 +39,7 @@ from exitdrill.model.digests import Comparison, DigestKind, Digests, Hasher, dig
 from exitdrill.model.objects import Envelope, Outcome
 from exitdrill.transfer.bodies import HashingBody
 from exitdrill.transfer.packing import PackShelf, Parcel
+from exitdrill.transfer.ranges import PARALLEL_BYTES, RANGE_BYTES, RangeReader
 from exitdrill.transfer.rename import target_key
 from exitdrill.transfer.rows import InventoryRow, LedgerRow
 
@@ -99,6 +100,7 @@ class Evacuation:
         self._source, self._vault, self._kinds = source, vault, kinds | Hasher.DEFAULT
         self._stopped, self._moved = stopped, moved
         self._packed_bytes = packed_bytes
+        self._ranges = RangeReader(source, stopped)
 
     def __call__(self, row: InventoryRow, memory: UploadMemory) -> LedgerRow | Parcel:
         """Copy one object, or bring it for a pack. Raises what is wrong with a whole place, TransientError,
@@ -148,8 +150,9 @@ class Evacuation:
     def _copy(self, row: InventoryRow, memory: UploadMemory) -> LedgerRow:
         entry = row.entry()
         listed = self._not_read(row, Outcome.REFUSED, "")
+        first = RANGE_BYTES if self._in_ranges(row.size) else None
         try:
-            stream = self._source.read(row.key, etag=row.etag, version=row.version)
+            stream = self._source.read(row.key, etag=row.etag, version=row.version, length=first)
         except _WHOLE_PLACE:
             raise
         except ConnectorError as error:
@@ -178,10 +181,7 @@ class Evacuation:
 
         def again(offset: int, length: int | None) -> Iterator[bytes]:
             opened = first.pop() if first and offset == 0 and length is None else None
-            opened = opened or self._source.read(
-                listed.key, etag=listed.etag, version=listed.version, offset=offset, length=length
-            )
-            return _until_stopped(copy_chunks(opened), self._stopped, self._moved)
+            return _until_stopped(self._chunks(listed, opened, offset, length), self._stopped, self._moved)
 
         kinds = self._kinds | claims.kinds
         body = HashingBody(listed.size, again, kinds, resource=self._source.describe(listed.key))
@@ -203,6 +203,24 @@ class Evacuation:
             source_digest=ours.compare(claims).value,
             envelope=json.dumps(envelope.to_json()),
         )
+
+    def _in_ranges(self, size: int) -> bool:
+        return size > PARALLEL_BYTES and self._source.remote
+
+    def _chunks(self, listed: LedgerRow, opened: ReadStream | None, offset: int, length: int | None) -> Iterator[bytes]:
+        """The object's bytes: from the stream that is open already, a new one, or several side by side."""
+        end = listed.size if length is None else offset + length
+        if self._in_ranges(end - offset):
+            if opened is not None:
+                yield from copy_chunks(opened)
+                offset = RANGE_BYTES
+            yield from self._ranges.chunks(listed.key, listed.etag, listed.version, offset, end)
+            return
+        if opened is None:
+            opened = self._source.read(
+                listed.key, etag=listed.etag, version=listed.version, offset=offset, length=length
+            )
+        yield from copy_chunks(opened)
 
     def _not_stored(self, listed: LedgerRow, body: HashingBody, error: ConnectorError) -> LedgerRow:
         if self._stopped():

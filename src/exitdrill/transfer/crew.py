@@ -55,9 +55,8 @@ class Crew(Generic[T]):
         finally:
             for thread in self._threads:
                 thread.join()
-        errors = self._errors
-        if errors:
-            raise errors[0]
+        for error in self._errors:
+            raise error
 
     def _start(self) -> None:
         with self._counting:
