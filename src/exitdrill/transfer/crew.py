@@ -70,7 +70,7 @@ class Crew(Generic[T]):
     def _work(self) -> None:
         first = True
         try:
-            while not self._ended:
+            while True:
                 with self._taking:
                     if self._ended:
                         return
