@@ -5,16 +5,31 @@ The values are in `exitdrill.plan.drill`, references to secrets in `exitdrill.pl
 (connectors, actions, kinds, emulators) is handed in: those are higher floors.
 """
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import JsonValue
 
 from exitdrill.plan.drill import DrillPlan
-from exitdrill.plan.files import json_schema
-from exitdrill.plan.load import from_json, load_plan
-from exitdrill.plan.settings import ConnectorSettings
+from exitdrill.plan.stored import from_json
+
+if TYPE_CHECKING:
+    from exitdrill.plan.load import load_plan
+    from exitdrill.plan.settings import ConnectorSettings
 
 __all__ = ["ConnectorSettings", "DrillPlan", "from_json", "load_plan", "schema"]
+
+
+def __getattr__(name: str) -> object:
+    """What only reading files needs loads when used: a worker process starts in half the time without it."""
+    if name == "load_plan":
+        from exitdrill.plan.load import load_plan
+
+        return load_plan
+    if name == "ConnectorSettings":
+        from exitdrill.plan.settings import ConnectorSettings
+
+        return ConnectorSettings
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def schema(kind: Literal["drill", "playbook"]) -> dict[str, JsonValue]:
@@ -22,4 +37,6 @@ def schema(kind: Literal["drill", "playbook"]) -> dict[str, JsonValue]:
 
     It knows shapes; what one field says about another, and connectors' own fields, only `load_plan` checks.
     """
+    from exitdrill.plan.files import json_schema
+
     return json_schema(kind)

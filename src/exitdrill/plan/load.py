@@ -9,9 +9,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, JsonValue, TypeAdapter, ValidationError
+from pydantic import BaseModel, JsonValue, ValidationError
 
-from exitdrill.errors import RunError
 from exitdrill.plan.checks import Known, check_drill, check_playbook, in_order
 from exitdrill.plan.drill import Asset, DrillPlan, Objectives, Phase, Place, Playbook, Route, Step
 from exitdrill.plan.explain import explain
@@ -20,7 +19,7 @@ from exitdrill.plan.problems import Problem, Problems
 from exitdrill.plan.settings import ConnectorSettings
 from exitdrill.plan.source import Node, read
 
-__all__ = ["from_json", "load_plan"]
+__all__ = ["load_plan"]
 
 _File = TypeVar("_File", bound=BaseModel)
 
@@ -63,25 +62,6 @@ def load_plan(
     assert drill is not None  # noqa: S101 - or there was a problem
     assert playbook is not None  # noqa: S101 - as above
     return _plan(drill, playbook, shown)
-
-
-def from_json(data: Mapping[str, object]) -> DrillPlan:
-    """The plan that `DrillPlan.to_json` wrote down; its ``path`` is empty.
-
-    Raises:
-        RunError: It is damaged, or was made by another version.
-    """
-    try:
-        return TypeAdapter(DrillPlan).validate_python(data)
-    except ValidationError as exc:
-        first = exc.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise RunError(
-            f"{where or 'plan'}: {first['msg']}",
-            resource="plan.json",
-            expected="a plan as this version writes it",
-            hint="it is damaged, or was made by another version of exitdrill: use that one",
-        ) from exc
 
 
 def _version(file: str, root: Node, problems: Problems) -> bool:
