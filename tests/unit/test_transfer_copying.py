@@ -31,6 +31,7 @@ from exitdrill.testing.memory import HONEST, Behaviour, MemoryProvider, MemorySt
 from exitdrill.transfer import partrun
 from exitdrill.transfer.bodies import HashingBody
 from exitdrill.transfer.copying import Evacuation, Rebuild
+from exitdrill.transfer.packing import Parcel
 from exitdrill.transfer.partrun import Meter, PartRun
 from exitdrill.transfer.rows import InventoryRow, LedgerRow, part_path, read_rows, summary, write_part
 from exitdrill.transfer.tally import LegTally, leg_facts
@@ -52,6 +53,11 @@ def _chunked(data: bytes, step: int = 100) -> Callable[[int, int | None], Iterat
             yield data[at : min(at + step, end)]
 
     return source
+
+
+def _row(result: LedgerRow | Parcel) -> LedgerRow:
+    assert isinstance(result, LedgerRow)
+    return result
 
 
 class _Memory:
@@ -99,7 +105,7 @@ class Places:
 
     def evacuate(self, row: InventoryRow, memory: UploadMemory | None = None) -> LedgerRow:
         copy = Evacuation(self.source, self.vault, frozenset(), lambda: self.stopped, self._count)
-        return copy(row, memory or _Memory())
+        return _row(copy(row, memory or _Memory()))
 
     def rebuild(self, row: LedgerRow, prefix: str = "", mapping: str = "none") -> LedgerRow:
         copy = Rebuild(self.vault, self.target, "", prefix, mapping, lambda: self.stopped, self._count)
@@ -202,7 +208,7 @@ def test_an_object_gone_before_the_second_read_is_not_a_copy() -> None:
     store.write(WriteRequest("a", BytesBody(_DATA)))
     copy = Evacuation(store, there.vault, frozenset(), lambda: False, lambda _count: None)
     etag = store.stat("a").etag
-    ended = copy(replace(row, etag=etag, claims=json.dumps({"md5": "00" * 16})), _Memory())
+    ended = _row(copy(replace(row, etag=etag, claims=json.dumps({"md5": "00" * 16})), _Memory()))
     assert (ended.outcome, ended.vault_key) == ("missing at source", "")
 
 

@@ -84,7 +84,7 @@ class Legs:
 
 
 def test_small_objects_travel_in_packs(tmp_path: Path) -> None:
-    """Every object arrives byte for byte; the vault holds packs and the large ones, and a pack is read once or twice."""
+    """Every object arrives byte for byte; the vault holds packs and large ones; a pack is read once or twice."""
     legs = Legs(tmp_path)
     rows = legs.evacuate()
     assert [row.key for row in rows] == [f"k/{n:05d}" for n in range(300)]

@@ -14,6 +14,7 @@ from exitdrill.model.objects import Outcome
 from exitdrill.testing.memory import HONEST, MemoryProvider, MemoryStore
 from exitdrill.transfer import copying, ranges
 from exitdrill.transfer.copying import Evacuation
+from exitdrill.transfer.packing import Parcel
 from exitdrill.transfer.ranges import ByteBudget, RangeReader
 from exitdrill.transfer.rows import InventoryRow
 from exitdrill.transfer.work import PartWork, RowMemory
@@ -120,7 +121,7 @@ def test_evacuation_reads_a_large_object_in_ranges(tmp_path: Path) -> None:
     moved: list[int] = []
     result = Evacuation(source, vault, frozenset(), lambda: False, moved.append)(row, RowMemory(work, 0))
     work.close()
-    assert not isinstance(result, copying.Parcel)
+    assert not isinstance(result, Parcel)
     assert result.outcome == Outcome.COPIED
     assert vault.read(result.vault_key).read_all() == data
     assert len([c for c in calls if c[0] == "read"]) == 21

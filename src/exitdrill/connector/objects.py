@@ -71,7 +71,7 @@ class DigestingBody(Protocol):
 class BytesBody:
     """Bytes in memory."""
 
-    data: bytes
+    data: bytes | bytearray | memoryview
 
     @property
     def size(self) -> int:
@@ -82,7 +82,7 @@ class BytesBody:
         """As `Body.open`."""
         end = self.size if length is None else offset + length
         for start in range(offset, end, CHUNK_BYTES):
-            yield self.data[start : min(start + CHUNK_BYTES, end)]
+            yield bytes(memoryview(self.data)[start : min(start + CHUNK_BYTES, end)])
 
 
 class UploadMemory(Protocol):

@@ -173,7 +173,7 @@ class Hasher:
         )
 
 
-def digests_of(data: bytes, kinds: frozenset[DigestKind] = Hasher.DEFAULT) -> Digests:
+def digests_of(data: bytes | bytearray, kinds: frozenset[DigestKind] = Hasher.DEFAULT) -> Digests:
     """The digests of bytes that are all there: what a `Hasher` gives, for less."""
     crc64 = checksums.crc64nvme(data).to_bytes(8, "big") if DigestKind.CRC64NVME in kinds else None
     crc32c = checksums.crc32c(data).to_bytes(4, "big") if DigestKind.CRC32C in kinds else None

@@ -5,7 +5,7 @@ the same plan everywhere. Whether the places are there is preflight's business.
 """
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 from typing import TypeVar
 

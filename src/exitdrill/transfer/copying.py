@@ -103,8 +103,10 @@ class Evacuation:
         self._ranges = RangeReader(source, stopped)
 
     def __call__(self, row: InventoryRow, memory: UploadMemory) -> LedgerRow | Parcel:
-        """Copy one object, or bring it for a pack. Raises what is wrong with a whole place, TransientError,
-        StoppedError."""
+        """Copy one object, or bring it for a pack.
+
+        Raises what is wrong with a whole place, TransientError, StoppedError.
+        """
         if row.size <= self._packed_bytes:
             return self._small(row)
         first = self._copy(row, memory)

@@ -8,7 +8,7 @@ room, so that objects never wait for one another in a circle.
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
@@ -82,7 +82,9 @@ class RangeReader:
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
 
-    def chunks(self, key: str, etag: str | None, version: str | None, begin: int, end: int) -> Iterator[bytes]:
+    def chunks(
+        self, key: str, etag: str | None, version: str | None, begin: int, end: int
+    ) -> Generator[bytes, None, None]:
         """The bytes from ``begin`` to ``end`` in order, each range pinned to the ETag. Raises as `ObjectStore.read`."""
         waiting = deque((at, min(RANGE_BYTES, end - at)) for at in range(begin, end, RANGE_BYTES))
         under_way: deque[tuple[Future[bytes], int]] = deque()
