@@ -14,7 +14,7 @@ from typing import Self
 
 from exitdrill.clock import format_utc
 from exitdrill.model.digests import DigestKind
-from exitdrill.model.objects import Envelope, Loss
+from exitdrill.model.objects import Envelope, Loss, Pairs
 
 __all__ = ["Capabilities", "EnvelopeRule", "KeyRule"]
 
@@ -148,7 +148,9 @@ class EnvelopeRule:
         if envelope.kind not in (None, _PLAIN_KIND, *self.kinds):
             losses.append(Loss("kind", str(envelope.kind), "this place writes no such kind of object"))
             dropped["kind"] = None
-        return replace(envelope, **dropped, user=user, tags=tags), tuple(losses)
+        if dropped or user != envelope.user or tags != envelope.tags:
+            envelope = _cut(envelope, dropped, user, tags)
+        return envelope, tuple(losses)
 
     def _user(self, items: Iterable[tuple[str, str]], losses: list[Loss]) -> Iterator[tuple[str, str]]:
         used, seen = 0, set[str]()
@@ -180,6 +182,13 @@ class EnvelopeRule:
             used += size
             seen.add(kept)
             yield kept, value
+
+
+def _cut(envelope: Envelope, dropped: Mapping[str, None], user: Pairs, tags: Pairs) -> Envelope:
+    """`dataclasses.replace` for what is done once an object."""
+    kept = (None if name in dropped else getattr(envelope, name) for name in Envelope.HEADERS)
+    created = None if "created" in dropped else envelope.created
+    return Envelope(*kept, user, tags, envelope.tier, created, None if "kind" in dropped else envelope.kind)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ merely kept is the client's word. Two digests are equal, different, or *absent*:
 import base64
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar, Self
 
@@ -82,28 +82,34 @@ class Digests:
 
     def get(self, kind: DigestKind) -> bytes | None:
         """The digest of that kind."""
-        return {"sha256": self.sha256, "crc64nvme": self.crc64nvme, "crc32c": self.crc32c, "md5": self.md5}[kind]
+        found: bytes | None = getattr(self, kind.value)
+        return found
 
     @property
     def kinds(self) -> frozenset[DigestKind]:
         """Which digests there are."""
-        return frozenset(kind for kind in DigestKind if self.get(kind) is not None)
+        return frozenset(kind for kind, name in _NAMES if getattr(self, name) is not None)
 
     def only(self, kinds: Iterable[DigestKind]) -> "Digests":
         """These digests without those of other kinds."""
-        keep = set(kinds)
-        return replace(self, **{kind.value: None for kind in DigestKind if kind not in keep})
+        keep = frozenset(kinds)
+        return Digests(*(getattr(self, name) if kind in keep else None for kind, name in _NAMES))
 
     def merged(self, other: "Digests") -> "Digests":
         """These, and the other's where these have none."""
-        return Digests(**{kind.value: self.get(kind) or other.get(kind) for kind in DigestKind})
+        return Digests(*(getattr(self, name) or getattr(other, name) for _, name in _NAMES))
 
     def compare(self, other: "Digests") -> Comparison:
         """Different if any kind both have differs, equal if at least one agrees, else absent."""
-        common = [(self.get(kind), other.get(kind)) for kind in self.kinds & other.kinds]
-        if not common:
-            return Comparison.ABSENT
-        return Comparison.EQUAL if all(a == b for a, b in common) else Comparison.DIFFERENT
+        found = Comparison.ABSENT
+        for _, name in _NAMES:
+            ours, theirs = getattr(self, name), getattr(other, name)
+            if ours is None or theirs is None:
+                continue
+            if ours != theirs:
+                return Comparison.DIFFERENT
+            found = Comparison.EQUAL
+        return found
 
     def to_json(self) -> dict[str, str]:
         """Kind to hexadecimal."""
@@ -121,6 +127,10 @@ class Digests:
         return None if value is None else base64.b64encode(value).decode("ascii")
 
 
+_NAMES = tuple(
+    (kind, kind.value) for kind in (DigestKind.SHA256, DigestKind.CRC64NVME, DigestKind.CRC32C, DigestKind.MD5)
+)
+"""In the order of the fields."""
 Digests.NONE = Digests()
 
 

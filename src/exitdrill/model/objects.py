@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 from exitdrill.clock import format_utc, parse_utc
 from exitdrill.model.digests import Digests
 
-__all__ = ["Envelope", "Loss", "ObjectEntry", "Outcome"]
+__all__ = ["Envelope", "Loss", "ObjectEntry", "Outcome", "Pairs"]
 
 Pairs = tuple[tuple[str, str], ...]
 

@@ -283,14 +283,13 @@ class Rebuild:
     def __call__(self, row: LedgerRow, memory: UploadMemory) -> LedgerRow:
         """Copy one object. Raises what is wrong with a whole place, TransientError, StoppedError."""
         if not row.evacuated:
-            return replace(row, rebuilt=Outcome.NOT_EVACUATED, rebuilt_detail=row.outcome)
+            return row.at_target("", Outcome.NOT_EVACUATED, row.outcome)
         try:
             key = target_key(self._mapping, self._prefix, row.key.removeprefix(self._source_prefix))
         except InvalidKeyError as error:
-            return replace(row, rebuilt=Outcome.UNREPRESENTABLE, rebuilt_detail=str(error))
-        row = replace(row, target_key=key)
+            return row.at_target("", Outcome.UNREPRESENTABLE, str(error))
         if row.vault_offset is not None:
-            return self._packed(row)
+            return self._packed(row, key)
 
         def again(offset: int, length: int | None) -> Iterator[bytes]:
             stream = self._vault.read(row.vault_key, etag=row.vault_etag, offset=offset, length=length)
@@ -303,58 +302,61 @@ class Rebuild:
         try:
             receipt = self._target.write(WriteRequest(key, body, envelope, ours, memory=memory))
         except ConnectorError as error:
-            return self._not_written(row, body, error)
-        return self._written(row, receipt, ours)
+            return self._not_written(row, key, body, error)
+        return self._written(row, key, receipt, ours)
 
-    def _packed(self, row: LedgerRow) -> LedgerRow:
+    def _packed(self, row: LedgerRow, key: str) -> LedgerRow:
         """Take an object out of its pack: it is checked as a whole before its first byte leaves."""
         ours = row.digests
         try:
             data = self._shelf.get(row)
         except ConnectorError as error:
-            return self._unfetched(row, error)
+            return self._unfetched(row, key, error)
         if hashlib.sha256(data).digest() != ours.sha256:
             wrong = DigestError("the bytes are not those that were put there", resource=self._vault.describe(row.key))
-            return self._unfetched(row, wrong)
+            return self._unfetched(row, key, wrong)
         if self._stopped():
             raise StoppedError("stopped while an object was under way")
         self._moved(row.size)
         try:
-            receipt = self._target.write(WriteRequest(row.target_key, BytesBody(data), _envelope(row.envelope), ours))
+            receipt = self._target.write(WriteRequest(key, BytesBody(data), _envelope(row.envelope), ours))
         except ConnectorError as error:
-            return self._unwritten(row, error)
-        return self._written(row, receipt, ours)
+            return self._unwritten(row, key, error)
+        return self._written(row, key, receipt, ours)
 
-    def _not_written(self, row: LedgerRow, body: HashingBody, error: ConnectorError) -> LedgerRow:
+    def _not_written(self, row: LedgerRow, key: str, body: HashingBody, error: ConnectorError) -> LedgerRow:
         if self._stopped():
             raise StoppedError("stopped while an object was under way") from error
-        return self._unwritten(row, error) if body.failure is None else self._unfetched(row, body.failure)
+        if body.failure is None:
+            return self._unwritten(row, key, error)
+        return self._unfetched(row, key, body.failure)
 
-    def _unwritten(self, row: LedgerRow, error: ConnectorError) -> LedgerRow:
+    def _unwritten(self, row: LedgerRow, key: str, error: ConnectorError) -> LedgerRow:
         if isinstance(error, _WHOLE_PLACE):
             raise error
         if isinstance(error, DigestError):  # our bytes were right: they were altered on the way
             raise TransientError(error.what, resource=error.resource) from error
-        return replace(row, rebuilt=_outcome(error, of_read=False), rebuilt_detail=str(error))
+        return row.at_target(key, _outcome(error, of_read=False), str(error))
 
-    def _unfetched(self, row: LedgerRow, cause: ConnectorError) -> LedgerRow:
+    def _unfetched(self, row: LedgerRow, key: str, cause: ConnectorError) -> LedgerRow:
         if isinstance(cause, _WHOLE_PLACE):
             raise cause
         outcome = Outcome.LOST if isinstance(cause, NotFoundError) else Outcome.CORRUPT
-        return replace(row, rebuilt=outcome, rebuilt_detail=str(cause))
+        return row.at_target(key, outcome, str(cause))
 
-    def _written(self, row: LedgerRow, receipt: WriteReceipt, ours: Digests) -> LedgerRow:
+    def _written(self, row: LedgerRow, key: str, receipt: WriteReceipt, ours: Digests) -> LedgerRow:
         entry = receipt.entry
         attested = entry.digests.only(self._target.capabilities.attests)
         if entry.size != row.size or attested.compare(ours) is Comparison.DIFFERENT:
             error = DigestError("the target holds other bytes than were sent", resource=self._target.describe(row.key))
-            return replace(row, rebuilt=Outcome.REFUSED, rebuilt_detail=str(error))
+            return row.at_target(key, Outcome.REFUSED, str(error))
         agreed = sorted(attested.kinds & ours.kinds)
-        return replace(
-            row,
-            rebuilt=Outcome.COPIED,
-            target_etag=entry.etag,
-            target_version=entry.version,
+        losses = [[loss.field, loss.value, loss.reason] for loss in receipt.losses]
+        return row.at_target(
+            key,
+            Outcome.COPIED,
+            etag=entry.etag,
+            version=entry.version,
             attested=",".join(agreed),
-            losses=json.dumps([[loss.field, loss.value, loss.reason] for loss in receipt.losses]),
+            losses=json.dumps(losses) if losses else "[]",
         )

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import fields
-from datetime import datetime
+from operator import attrgetter
 from pathlib import Path
 from threading import Lock
 
@@ -21,6 +21,8 @@ from exitdrill.transfer.rows import LedgerRow
 __all__ = ["PartWork", "RowMemory"]
 
 _FIELDS = [f.name for f in fields(LedgerRow)]
+_VALUES = attrgetter(*_FIELDS)
+_MODIFIED = _FIELDS.index("modified")
 _TIMEOUT_SECONDS = 30
 
 
@@ -51,13 +53,13 @@ class PartWork:
 
     def commit(self, rows: Iterable[tuple[int, LedgerRow]]) -> None:
         """Keep these rows, durably, all or none. Raises NoSpaceError."""
-        values = [(n, *(_cell(getattr(row, name)) for name in _FIELDS)) for n, row in rows]
+        values = [(n, *_cells(row)) for n, row in rows]
         marks = ", ".join("?" * (len(_FIELDS) + 1))
         with self._lock, self._guard():
             self._db.execute("BEGIN")
             try:
                 self._db.executemany(f"INSERT OR REPLACE INTO rows VALUES ({marks})", values)  # noqa: S608 - marks only
-                self._db.executemany("DELETE FROM uploads WHERE n = ?", [(value[0],) for value in values])
+                self._db.execute("DELETE FROM uploads WHERE n IN (SELECT n FROM rows)")
                 self._db.execute("COMMIT")
             except sqlite3.Error:
                 if self._db.in_transaction:  # on a full disk SQLite has rolled back by itself
@@ -73,10 +75,10 @@ class PartWork:
         """The rows kept, in their order."""
         with self._guard(), closing(self._db.execute(f"SELECT {', '.join(_FIELDS)} FROM rows ORDER BY n")) as cursor:  # noqa: S608 - our own names
             for values in cursor:
-                cells = dict(zip(_FIELDS, values, strict=True))
-                if cells["modified"] is not None:
-                    cells["modified"] = parse_utc(cells["modified"])
-                yield LedgerRow(**cells)
+                moment = values[_MODIFIED]
+                if moment is not None:
+                    values = (*values[:_MODIFIED], parse_utc(moment), *values[_MODIFIED + 1 :])  # noqa: PLW2901
+                yield LedgerRow(*values)
 
     def load_upload(self, n: int) -> dict[str, str]:
         """The state of row ``n``'s upload in parts; empty if there is none."""
@@ -136,5 +138,9 @@ class _Guard:
             raise RunError(f"work state cannot be used: {exc}", resource=str(self._path)) from exc
 
 
-def _cell(value: object) -> object:
-    return format_utc(value) if isinstance(value, datetime) else value
+def _cells(row: LedgerRow) -> tuple[object, ...]:
+    values: tuple[object, ...] = _VALUES(row)
+    moment = row.modified
+    if moment is None:
+        return values
+    return (*values[:_MODIFIED], format_utc(moment), *values[_MODIFIED + 1 :])
