@@ -101,9 +101,11 @@ def test_a_flipped_bit_in_the_vault(filled: Field) -> None:
     content = b"content 7" * 50
 
     def meanwhile() -> None:
-        (path,) = [p for p in (filled.folder / "vault").rglob("*") if p.is_file() and p.read_bytes() == content]
+        (path,) = [p for p in (filled.folder / "vault").rglob("*") if p.is_file() and content in p.read_bytes()]
         path.chmod(0o600)
-        path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+        pack = bytearray(path.read_bytes())
+        pack[pack.index(content)] ^= 1
+        path.write_bytes(pack)
 
     verdict = _drill(filled, "rebuild", meanwhile)
     assert verdict.judgement is Judgement.MISSED
