@@ -19,9 +19,9 @@ from exitdrill.transfer.cleanup import Cleanup, Ours, clean_container
 from exitdrill.transfer.lastlook import LastLook, last_look
 from exitdrill.transfer.partrun import Meter
 from exitdrill.transfer.rename import target_key
-from exitdrill.transfer.rows import LedgerRow, part_path, write_part
+from exitdrill.transfer.rows import LedgerRow, part_path, read_rows, write_part
 from exitdrill.transfer.tally import LegTally, leg_facts
-from exitdrill.transfer.verify import Verification, sample, verify
+from exitdrill.transfer.verify import Verification, read_part_back, sample, verify
 
 _SEED = b"s" * 32
 _ATTESTED = ",".join(sorted(k.value for k in DigestKind if k is not DigestKind.CRC32C))
@@ -200,6 +200,44 @@ def test_verification_stops(tmp_path: Path) -> None:
         bucket.verify(Level.ATTESTED, stopped=lambda: True)
     with pytest.raises(StoppedError):
         bucket.verify(Level.FULL, stopped=lambda: ("read", "a") in bucket.calls)
+
+
+def _read_back(bucket: Bucket, stopped: Callable[[], bool] = lambda: False) -> Meter:
+    bucket.ledger()
+    meter = Meter()
+    read_part_back(bucket.store, bucket.folder, 1, 4, stopped, meter)
+    return meter
+
+
+def test_what_was_read_back_is_not_read_again(tmp_path: Path) -> None:
+    """A part whose objects other processes read back: verification takes what they found, and reads none itself."""
+    bucket = Bucket(tmp_path)
+    for key in "abcde":
+        bucket.put(key, key.encode() * 100)
+    bucket.put("large", bytes(5 * 1024 * 1024))
+    bucket.rows[1] = replace(bucket.rows[1], sha256=b"w" * 32)  # its bytes are not those
+    bucket.store.delete("c")
+    meter = _read_back(bucket)
+    assert (meter.objects, meter.errors) == (6, 2)
+    rows = {row.key: row.read_back for row in read_rows(part_path(bucket.folder, "readback", 1), LedgerRow)}
+    assert (rows["a"], rows["large"]) == ("equal", "equal")
+    assert "SHA-256" in rows["b"]
+    assert "cannot be read back" in rows["c"]
+    found = bucket.verify(Level.FULL)
+    assert _sums(found) == (4, 1, 1, 0, 0)
+    assert found.reread_objects == 5
+    assert {hook for hook, _ in bucket.calls} == {"list"}
+    assert _read_back(bucket).objects == 0
+
+
+def test_reading_back_stops(tmp_path: Path) -> None:
+    """Stopped in the middle: no part is written, and the next time begins it again."""
+    bucket = Bucket(tmp_path)
+    bucket.put("a", b"a")
+    with pytest.raises(StoppedError):
+        _read_back(bucket, lambda: True)
+    assert not part_path(bucket.folder, "readback", 1).exists()
+    assert _read_back(bucket).objects == 1
 
 
 def test_the_sample_is_the_seed_s(tmp_path: Path) -> None:
