@@ -253,6 +253,22 @@ class ObjectStore(ABC):
         end = size if length is None else min(size, offset + length)
         return ReadStream(self, raw, max(end, offset))
 
+    def read_small(
+        self, key: str, *, size: int, etag: str | None = None, version: str | None = None
+    ) -> tuple[ObjectEntry, bytes]:
+        """A whole object that fits in memory, in one go; a read that breaks is made again from the start.
+
+        Args:
+            key: Which.
+            size: Its size in bytes, as listed; no more is ever held.
+            etag: Only this version.
+            version: Which version or snapshot.
+
+        Raises ChangedError for another size or ETag, NotFoundError, ArchivedError, ConnectorError.
+        """
+        self._check_version(version)
+        return self.retry.call(lambda: self._read_small(key, size, etag, version))
+
     def write(self, request: WriteRequest) -> WriteReceipt:
         """Write one object, whole or not at all.
 
@@ -338,6 +354,27 @@ class ObjectStore(ABC):
             msg = f"asked for {promised} bytes at {offset}, offered {raw.length} at {raw.offset}"
             raise TransientError(msg, resource=self.describe(key))
         return raw
+
+    def _read_small(self, key: str, size: int, etag: str | None, version: str | None) -> tuple[ObjectEntry, bytes]:
+        raw = self._open(key, etag, version, 0, None)
+        try:
+            entry, found = raw.entry, 0
+            if entry.size != size:
+                msg = f"{entry.size} bytes, not {size}"
+                raise ChangedError(msg, resource=self.describe(key))
+            chunks: list[bytes] = []
+            for chunk in raw.chunks:
+                chunks.append(chunk)
+                found += len(chunk)
+                if found > size:
+                    msg = f"{found - size} bytes more than promised"
+                    raise ChangedError(msg, resource=self.describe(key))
+            if found < size:
+                msg = f"the answer ended {size - found} bytes early"
+                raise TransientError(msg, resource=self.describe(key))
+        finally:
+            raw.close()
+        return entry, b"".join(chunks)
 
     @abstractmethod
     def _list(

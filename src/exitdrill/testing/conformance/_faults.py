@@ -93,6 +93,22 @@ class FaultTests(Suite):
         with pytest.raises(TransientError):
             through.read(key).read_all()
 
+    @pytest.mark.parametrize("kind", [FaultKind.RESET, FaultKind.TRUNCATE])
+    def test_a_broken_small_read_is_made_again(
+        self, store: ObjectStore, through: ObjectStore, proxied: Proxied, kind: FaultKind
+    ) -> None:
+        """A small object whose answer breaks off is read again whole; if every answer does, the read fails."""
+        key, body = new_key(), PatternBody(100_000)
+        etag = store.write(WriteRequest(key, body)).entry.etag
+        proxied[1].program(self._on_object(kind, self.read_method, key, at_byte=50_000, count=2))
+        entry, data = through.read_small(key, size=body.size, etag=etag)
+        assert (entry.etag, data) == (etag, b"".join(body.open()))
+        assert proxied[1].done[kind] == 2
+        assert proxied[0].retry.tally.retries >= 2
+        proxied[1].program(self._on_object(kind, self.read_method, key, at_byte=50_000, count=None))
+        with pytest.raises(TransientError):
+            through.read_small(key, size=body.size, etag=etag)
+
     def test_a_read_broken_off_by_a_change_is_no_mixture(
         self, store: ObjectStore, through: ObjectStore, proxied: Proxied
     ) -> None:
