@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -21,9 +21,10 @@ from urllib.parse import unquote
 from xml.etree.ElementTree import Element, ParseError
 from xml.etree.ElementTree import fromstring as parse_xml
 
+from exitdrill.connector.http import Headers
 from exitdrill.errors import TransientError
 from exitdrill.model.digests import Digests
-from exitdrill.model.objects import Envelope, ObjectEntry, pairs
+from exitdrill.model.objects import Envelope, ObjectEntry, Pairs, pairs
 
 __all__ = ["etag_of", "from_headers", "page_of", "reported_digests", "tags_of", "total_size", "version_query"]
 
@@ -47,48 +48,50 @@ def tags_of(content: bytes, resource: str) -> tuple[tuple[str, str], ...]:
     return pairs(dict(_tags(_parsed(content, resource))))
 
 
-def from_headers(key: str, headers: Mapping[str, str], version: str | None) -> ObjectEntry:
+def from_headers(key: str, headers: Headers, version: str | None) -> ObjectEntry:
     """A blob as the headers of Get Blob or Get Blob Properties describe it, tags left out."""
-    user = {name[len(_META) :]: value for name, value in headers.items() if name.lower().startswith(_META)}
+    get = headers.lower.get
     envelope = Envelope(
-        content_type=headers.get("Content-Type"),
-        content_encoding=headers.get("Content-Encoding"),
-        content_language=headers.get("Content-Language"),
-        content_disposition=headers.get("Content-Disposition"),
-        cache_control=headers.get("Cache-Control"),
-        user=pairs(user),
-        tier=headers.get("x-ms-access-tier"),
-        created=_moment(headers.get("x-ms-creation-time")),
-        kind=headers.get("x-ms-blob-type"),
+        get("content-type"),
+        get("content-encoding"),
+        get("content-language"),
+        get("content-disposition"),
+        get("cache-control"),
+        _user(headers),
+        (),
+        get("x-ms-access-tier"),
+        _moment(get("x-ms-creation-time")),
+        get("x-ms-blob-type"),
     )
-    ranged = "Content-Range" in headers
+    # In an answer to a range, Content-MD5 would be the range's.
+    md5 = _md5(get("x-ms-blob-content-md5" if "content-range" in headers.lower else "content-md5"))
+    digests = Digests.NONE if md5 is None else Digests(md5=md5)
     return ObjectEntry(
-        key=key,
-        size=total_size(headers),
-        etag=etag_of(headers),
-        version=version,
-        modified=_moment(headers.get("Last-Modified")),
-        # In an answer to a range, Content-MD5 would be the range's.
-        digests=Digests(md5=_md5(headers.get("x-ms-blob-content-md5" if ranged else "Content-MD5"))),
-        envelope=envelope,
+        key, total_size(headers), etag_of(headers), version, _moment(get("last-modified")), digests, envelope
     )
 
 
-def total_size(headers: Mapping[str, str]) -> int:
+def total_size(headers: Headers) -> int:
     """The whole blob's size, in bytes; behind the slash of Content-Range, if there is one."""
-    ranged = headers.get("Content-Range")
-    return int(ranged.rpartition("/")[2]) if ranged else int(headers.get("Content-Length", "0"))
+    ranged = headers.lower.get("content-range")
+    return int(ranged.rpartition("/")[2]) if ranged else int(headers.lower.get("content-length", "0"))
 
 
-def etag_of(headers: Mapping[str, str]) -> str | None:
+def etag_of(headers: Headers) -> str | None:
     """The ETag without quotes."""
-    return _unquoted(headers.get("ETag"))
+    return _unquoted(headers.lower.get("etag"))
 
 
-def reported_digests(headers: Mapping[str, str]) -> Digests:
+def reported_digests(headers: Headers) -> Digests:
     """What the service computed over the body it took; its CRC-64 is little-endian."""
-    crc64 = _decoded(headers.get("x-ms-content-crc64"), 8)
-    return Digests(md5=_md5(headers.get("Content-MD5")), crc64nvme=None if crc64 is None else crc64[::-1])
+    crc64 = _decoded(headers.lower.get("x-ms-content-crc64"), 8)
+    return Digests(md5=_md5(headers.lower.get("content-md5")), crc64nvme=None if crc64 is None else crc64[::-1])
+
+
+def _user(headers: Headers) -> Pairs:
+    if not any(low.startswith(_META) for low in headers.lower):
+        return ()
+    return pairs({name[len(_META) :]: value for name, value in headers.items() if name.lower().startswith(_META)})
 
 
 def version_query(version: str | None) -> dict[str, str | None]:
@@ -185,7 +188,7 @@ def _unquoted(etag: str | None) -> str | None:
     return None if etag is None else etag.removeprefix("W/").strip('"')
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096)  # many blobs were written in the same second, and each moment comes twice
 def _moment(text: str | None) -> datetime | None:
     """A time in the form of RFC 1123, which is the one the service writes, or in any that e-mail knows."""
     if not text:
@@ -209,8 +212,10 @@ def _md5(text: str | None) -> bytes | None:
 
 def _decoded(text: str | None, size: int) -> bytes | None:
     """A digest from base64; a client may have stored anything, and what is no digest is none."""
+    if not text:
+        return None
     try:
-        value = base64.b64decode(text or "", validate=True)
+        value = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         return None
     return value if len(value) == size else None

@@ -15,9 +15,6 @@ from ssl import SSLCertVerificationError
 from xml.etree.ElementTree import ParseError
 from xml.etree.ElementTree import fromstring as parse_xml
 
-from azure.core.exceptions import AzureError, ClientAuthenticationError
-from azure.core.rest import HttpResponse
-
 from exitdrill.errors import (
     ArchivedError,
     AuthenticationError,
@@ -34,6 +31,7 @@ from exitdrill.errors import (
     TransientError,
     UnsupportedError,
 )
+from exitdrill_azure.client import Answer
 
 __all__ = ["error_code", "from_exception", "from_response", "redact", "redact_text"]
 
@@ -90,35 +88,35 @@ _BY_STATUS: Mapping[int, type[ConnectorError]] = {
 }
 
 
-def error_code(response: HttpResponse) -> str:
+def error_code(answer: Answer) -> str:
     """The service's error code, from the header or the body; empty if it gave none."""
-    code = response.headers.get("x-ms-error-code", "")
+    code = answer.headers.get("x-ms-error-code", "")
     if code:
         return str(code)
     try:
-        return parse_xml(response.content).findtext("Code", "")  # noqa: S314 - expat bounds entity expansion
+        return parse_xml(answer.content).findtext("Code", "")  # noqa: S314 - expat bounds entity expansion
     except (ParseError, LookupError):
         return ""  # a proxy's page, or a HEAD: the status says the rest
 
 
-def from_response(response: HttpResponse, action: str, resource: str, *, missing: str = "") -> ConnectorError:
+def from_response(answer: Answer, action: str, resource: str, *, missing: str = "") -> ConnectorError:
     """The error an answer with a refusing status means.
 
     Args:
-        response: The answer, its body read.
+        answer: It.
         action: What was tried, as an infinitive: ``read the blob``.
         resource: What on.
         missing: How a message names a container that is not there.
     """
-    code, status = error_code(response), response.status_code
-    what = f"could not {action}: {code or 'no error code'}, status {status}{_request_id(response)}"
+    code, status = error_code(answer), answer.status
+    what = f"could not {action}: {code or 'no error code'}, status {status}{_request_id(answer)}"
     cls = _BY_CODE.get(code) or _BY_STATUS.get(status)
-    if code == "AuthorizationFailure" and response.headers.get("Server", "").startswith("Azurite"):
+    if code == "AuthorizationFailure" and answer.headers.get("Server", "").startswith("Azurite"):
         cls = AuthenticationError  # its answer to a wrong signature; Azure says AuthenticationFailed
     if cls is None:
         cls = TransientError if status >= 500 else ConnectorError  # noqa: PLR2004 - the server's own faults
     if cls is ThrottledError:
-        return ThrottledError(what, retry_after_seconds=_retry_after(response), resource=resource)
+        return ThrottledError(what, retry_after_seconds=_retry_after(answer), resource=resource)
     if code == "ContainerNotFound" or (cls is NotFoundError and missing and code in {"", "ResourceNotFound"}):
         return NotFoundError(f"{missing or 'the container'} does not exist ({what})", resource=resource)
     hint = ""
@@ -131,8 +129,10 @@ def from_response(response: HttpResponse, action: str, resource: str, *, missing
     return cls(what, resource=resource, hint=hint)
 
 
-def from_exception(exc: AzureError, action: str, resource: str) -> ConnectorError:
+def from_exception(exc: Exception, action: str, resource: str) -> ConnectorError:
     """The error an exception of the SDK means. The caller raises it from `redact`'s copy of the exception."""
+    from azure.core.exceptions import ClientAuthenticationError  # whoever has one of its exceptions has loaded it
+
     kind = type(exc).__name__
     if isinstance(exc, ClientAuthenticationError):
         return AuthenticationError(
@@ -174,19 +174,19 @@ def _root_cause(exc: BaseException) -> BaseException:
     return seen[-1]
 
 
-def _request_id(response: HttpResponse) -> str:
-    found = response.headers.get("x-ms-request-id")
+def _request_id(answer: Answer) -> str:
+    found = answer.headers.get("x-ms-request-id")
     return f", request {found}" if found else ""
 
 
-def _retry_after(response: HttpResponse) -> float | None:
+def _retry_after(answer: Answer) -> float | None:
     """RFC 9110, section 10.2.3: seconds or a date."""
-    text = response.headers.get("Retry-After", "").strip()
+    text = answer.headers.get("Retry-After", "").strip()
     if text.isdecimal():
         return float(text)
     try:
         moment = parsedate_to_datetime(text)
-        now = parsedate_to_datetime(response.headers.get("Date", ""))
+        now = parsedate_to_datetime(answer.headers.get("Date", ""))
     except ValueError:
         return None
     return max(0.0, (_aware(moment) - _aware(now)).total_seconds())

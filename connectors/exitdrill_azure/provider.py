@@ -20,9 +20,9 @@ from exitdrill.errors import (
     TransientError,
     UsageError,
 )
+from exitdrill_azure.client import open_client
 from exitdrill_azure.entries import page_of
 from exitdrill_azure.errors import from_response
-from exitdrill_azure.rest import RestClient
 from exitdrill_azure.settings import AzureSettings
 from exitdrill_azure.store import AzureObjectStore
 
@@ -44,12 +44,17 @@ class AzureProvider(Provider):
     def __init__(self, place: str, settings: AzureSettings, retry: RetryPolicy | None = None) -> None:
         """See the class. Raises AuthenticationError for a credential that cannot work."""
         super().__init__(place, retry)
-        self._client = RestClient(place, settings)
+        self._client = open_client(place, settings)
 
     @property
     def environment(self) -> Environment:
         """The public cloud if the endpoint is one of Microsoft's."""
         return self._client.location.environment
+
+    @property
+    def lane(self) -> str:
+        """``lean`` or ``sdk``."""
+        return self._client.lane
 
     def close(self) -> None:
         """Let go of connections."""
@@ -101,7 +106,7 @@ class AzureProvider(Provider):
     def _server_time(self) -> datetime | None:
         action, query = "list the account's containers", {"comp": "list", "maxresults": "1"}
         response = self._client.send("GET", action=action, query=query, accept=frozenset({_FORBIDDEN}))
-        if response.status_code == _FORBIDDEN:
+        if response.status == _FORBIDDEN:
             refused = from_response(response, action, self.place)
             # Credentials for some containers only are good, and refused here all the same.
             if not isinstance(refused, PermissionDeniedError):

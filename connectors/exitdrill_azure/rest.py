@@ -1,26 +1,23 @@
-"""One authenticated request to the Blob service, exactly as written.
+"""The SDK's lane: one authenticated request through azure-core, exactly as written.
 
 The pipeline, its transport, tokens, signatures and shared access signatures are the vendor's (azure-core,
 azure-identity, azure-storage-blob). The SDK's blob clients are not used: they rewrite names (``.`` and
 ``..``), read a large answer into memory in slices, retry by themselves, and cannot send a digest known
 beforehand. Rules: the URL goes out byte for byte as it was signed; no retries, redirects, logging or
-tracing; every request has both timeouts; `ConnectorError`s only.
+tracing; every request has both timeouts; `ConnectorError`s only. It knows proxies, which the lean lane does not.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import http.client
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from email.utils import format_datetime
-from importlib.metadata import version
 from typing import Any
-from urllib.parse import quote
 
 import requests
+import urllib3.exceptions
 from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential, TokenCredential
 from azure.core.exceptions import AzureError
 from azure.core.pipeline import Pipeline
@@ -32,14 +29,16 @@ from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
 
 from exitdrill.clock import SystemClock
-from exitdrill.errors import AuthenticationError
+from exitdrill.connector.http import Headers
+from exitdrill.errors import TransientError
+from exitdrill_azure.client import Answer, common_headers, target_of
 from exitdrill_azure.errors import from_exception, from_response, redact, redact_text
 from exitdrill_azure.settings import AzureSettings, Location
+from exitdrill_azure.signing import check_credential
 
 __all__ = ["RestClient"]
 
 CHUNK_BYTES = 1024 * 1024
-_SCOPE = "https://storage.azure.com/.default"
 _CLOCK = SystemClock()
 
 # A blob can carry several hundred metadata names (8 KiB in all), each a header of its own; the standard
@@ -48,7 +47,7 @@ http.client._MAXHEADERS = max(http.client._MAXHEADERS, 4096)  # type: ignore[att
 
 
 class RestClient:
-    """Sends requests to one account.
+    """Sends requests to one account; as `exitdrill_azure.client.Client`.
 
     Args:
         place: Its name in the drill, for messages.
@@ -60,14 +59,10 @@ class RestClient:
     def __init__(self, place: str, settings: AzureSettings) -> None:
         """See the class."""
         self.place = place
+        self.lane = "sdk"
         self.settings = settings
         self.location = Location.of(settings)
-        self._headers = {
-            "x-ms-version": settings.api_version,
-            "User-Agent": f"exitdrill/{version('exitdrill')}",
-            "Accept-Encoding": "identity",
-            "Accept": "*/*",
-        }
+        check_credential(place, settings, self.location)
         transport = RequestsTransport(
             session=_session(self.location.url, settings.pool_connections),
             connection_timeout=settings.connection_timeout_seconds,
@@ -89,33 +84,57 @@ class RestClient:
         query: Mapping[str, str | None] | None = None,
         headers: Mapping[str, str | None] | None = None,
         content: bytes | Iterable[bytes] | None = None,
-        stream: bool = False,
         accept: frozenset[int] = frozenset(),
+    ) -> Answer:
+        """As `Client.send`."""
+        response = self._run(method, container, key, action, resource, query, headers, content, accept, stream=False)
+        return _answer(response)
+
+    def open(
+        self,
+        container: str,
+        key: str,
+        *,
+        action: str,
+        resource: str,
+        query: Mapping[str, str | None],
+        headers: Mapping[str, str | None],
+        accept: frozenset[int] = frozenset(),
+    ) -> _Open:
+        """As `Client.open`."""
+        response = self._run("GET", container, key, action, resource, query, headers, None, accept, stream=True)
+        return _Open(response, resource)
+
+    def close(self) -> None:
+        """Let go of connections and of the credential."""
+        self._pipeline.__exit__()
+        close = getattr(self._credential, "close", None)
+        if close is not None:
+            close()
+
+    def _run(
+        self,
+        method: str,
+        container: str,
+        key: str | None,
+        action: str,
+        resource: str,
+        query: Mapping[str, str | None] | None,
+        headers: Mapping[str, str | None] | None,
+        content: bytes | Iterable[bytes] | None,
+        accept: frozenset[int],
+        *,
+        stream: bool,
     ) -> HttpResponse:
-        """One request; returns the answer, its body read unless ``stream``.
-
-        Args:
-            method: The HTTP method.
-            container: Empty for the account itself.
-            key: None for the container itself.
-            action: What is tried, for messages: ``read the blob``.
-            resource: What on, for messages.
-            query: Parameters; those of None are left out.
-            headers: Headers beside the common ones; those of None are left out.
-            content: The body; an iterable must have a length.
-            stream: Leave the body of a good answer unread.
-            accept: Statuses beside the 2xx that are no error.
-
-        Raises ConnectorError.
-        """
         resource = resource or self.place
         sent = {name: value for name, value in (headers or {}).items() if value is not None}
         if method in {"PUT", "POST"} and not content:
             sent["Content-Length"] = "0"
+        date = format_datetime(_CLOCK.utc_now(), usegmt=True)
         request = HttpRequest(
             method,
-            self._url(container, key, query or {}),
-            headers={**self._headers, "x-ms-date": format_datetime(_CLOCK.utc_now(), usegmt=True), **sent},
+            target_of(self.location.url, container, key, query),
+            headers={**common_headers(self.settings.api_version), "x-ms-date": date, **sent},
             content=content,
         )
         try:
@@ -128,73 +147,54 @@ class RestClient:
         if good:
             return response
         missing = f"container {container} of account {self.location.account}" if container else ""
-        raise from_response(response, action, resource, missing=missing if key is None else "")
-
-    def close(self) -> None:
-        """Let go of connections and of the credential."""
-        self._pipeline.__exit__()
-        close = getattr(self._credential, "close", None)
-        if close is not None:
-            close()
-
-    def _url(self, container: str, key: str | None, query: Mapping[str, str | None]) -> str:
-        path = f"/{quote(container, safe='')}" if container else "/"
-        if key is not None:
-            path += "/" + "/".join(_segment(part) for part in key.split("/"))
-        parts = [f"{name}={quote(value, safe='')}" for name, value in query.items() if value is not None]
-        return f"{self.location.url}{path}" + (f"?{'&'.join(parts)}" if parts else "")
+        raise from_response(_answer(response), action, resource, missing=missing if key is None else "")
 
     def _authentication(self) -> Any:
         """The policy that authenticates: Shared Key, SAS or a token."""
         settings = self.settings
         if settings.key is not None:
-            key = settings.key.get_secret_value()
-            _check_key(key, self.place)
-            named = AzureNamedKeyCredential(settings.account, key)
+            named = AzureNamedKeyCredential(settings.account, settings.key.get_secret_value())
             # The SDK's own signing policy, which knows the service's order of header names.
             policy: SansIOHTTPPolicy[Any, Any] = BlobServiceClient(self.location.url, credential=named).credential
             return policy
         if settings.sas is not None:
             _redact_connection_log()
             return AzureSasCredentialPolicy(AzureSasCredential(settings.sas.get_secret_value().strip().lstrip("?")))
-        if not self.location.url.startswith("https://"):
-            raise AuthenticationError(
-                "no key and no sas is given, and tokens are not sent without TLS",
-                resource=self.place,
-                expected='key: "${env:AZURE_STORAGE_KEY}" in the drill, with AZURE_STORAGE_KEY set',
-            )
-        self._credential = _default_credential(self.location.authority, settings)
-        return BearerTokenCredentialPolicy(self._credential, _SCOPE)
+        from exitdrill_azure.identity import SCOPE, default_credential
+
+        self._credential = default_credential(self.location.authority, settings)
+        return BearerTokenCredentialPolicy(self._credential, SCOPE)
 
 
-def _segment(part: str) -> str:
-    """One segment of a name, percent-encoded; ``.`` and ``..`` too, which URLs would swallow."""
-    return part.replace(".", "%2E") if part in {".", ".."} else quote(part, safe="")
+class _Open:
+    """A streamed answer. Closing releases the connection, also before the first byte."""
+
+    def __init__(self, response: HttpResponse, resource: str) -> None:
+        self.status = response.status_code
+        self.headers = _headers(response)
+        self._response = response
+        self._resource = resource
+
+    def chunks(self) -> Iterator[bytes]:
+        """As `OpenAnswer.chunks`."""
+        try:
+            yield from self._response.iter_raw()
+        except (AzureError, urllib3.exceptions.HTTPError, OSError) as exc:
+            self.close()
+            what = f"the answer broke off: {type(exc).__name__}"
+            raise TransientError(what, resource=self._resource) from redact(exc)
+
+    def close(self) -> None:
+        """As `OpenAnswer.close`."""
+        self._response.close()
 
 
-def _check_key(key: str, place: str) -> None:
-    try:
-        base64.b64decode(key, validate=True)
-    except (binascii.Error, ValueError) as exc:
-        raise AuthenticationError(
-            "the account key is not base64",
-            resource=place,
-            expected="the key as the portal shows it, in AZURE_STORAGE_KEY",
-        ) from exc
+def _answer(response: HttpResponse) -> Answer:
+    return Answer(response.status_code, _headers(response), response.content)
 
 
-def _default_credential(authority: str, settings: AzureSettings) -> TokenCredential:
-    """azure-identity's chain, its waits bounded: each try of each credential has the place's timeouts."""
-    from azure.identity import DefaultAzureCredential
-
-    return DefaultAzureCredential(
-        authority=authority,
-        exclude_interactive_browser_credential=True,
-        process_timeout=10,
-        connection_timeout=min(5.0, settings.connection_timeout_seconds),
-        read_timeout=min(20.0, settings.read_timeout_seconds),
-        retry_total=1,
-    )
+def _headers(response: HttpResponse) -> Headers:
+    return Headers([f"{name}: {value}" for name, value in response.headers.items()])
 
 
 class _ExactSession(requests.Session):

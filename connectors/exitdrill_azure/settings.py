@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
@@ -40,6 +41,8 @@ class AzureSettings(Settings):
     """The blob service's URL; for emulators, private clouds and sovereign clouds."""
     key: SecretStr | None = None
     sas: SecretStr | None = None
+    lane: Literal["lean", "sdk"] = "lean"
+    """How requests go out: over exitdrill's own HTTP, or through the vendor's SDK, slower by far."""
     ca_bundle: str | None = None
     """A file of certificates to trust in place of the usual ones."""
     include: Include = Include()

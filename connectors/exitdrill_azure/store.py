@@ -9,12 +9,8 @@ without them is not, `capabilities.envelope.tags_max` becomes 0 and the log says
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-
-import urllib3.exceptions
-from azure.core.exceptions import AzureError
-from azure.core.rest import HttpResponse
 
 from exitdrill.connector.capabilities import Capabilities, EnvelopeRule, KeyRule
 from exitdrill.connector.objects import ObjectStore, RawRead, WriteReceipt, WriteRequest
@@ -31,10 +27,9 @@ from exitdrill.errors import (
 )
 from exitdrill.model.digests import DigestKind
 from exitdrill.model.objects import Envelope, ObjectEntry
+from exitdrill_azure.client import Client
 from exitdrill_azure.entries import from_headers, page_of, tags_of, version_query
 from exitdrill_azure.envelope import APPEND, PAGE, fit
-from exitdrill_azure.errors import redact
-from exitdrill_azure.rest import RestClient
 from exitdrill_azure.settings import AzureSettings
 from exitdrill_azure.write import MAX_OBJECT_BYTES, Writer
 
@@ -42,6 +37,7 @@ __all__ = ["AzureObjectStore", "claims"]
 
 _LOG = logging.getLogger(__name__)
 _RANGE_NOT_SATISFIABLE = 416
+_RANGE_ACCEPTED = frozenset({_RANGE_NOT_SATISFIABLE})
 
 
 def claims(settings: AzureSettings) -> Capabilities:
@@ -93,7 +89,7 @@ class AzureObjectStore(ObjectStore):
     """
 
     def __init__(
-        self, client: RestClient, container: str, capabilities: Capabilities | None, retry: RetryPolicy | None
+        self, client: Client, container: str, capabilities: Capabilities | None, retry: RetryPolicy | None
     ) -> None:
         """See the class. Makes no request."""
         super().__init__(f"{client.place}:{container}", capabilities or claims(client.settings), retry)
@@ -152,26 +148,26 @@ class AzureObjectStore(ObjectStore):
         asked = None
         if offset or length is not None:  # without a range, because an empty blob has none
             asked = f"bytes={offset}-" + ("" if length is None else str(offset + length - 1))
-        response = self._client.send(
-            "GET",
+        resource = self.describe(key)
+        answer = self._client.open(
             self._container,
             key,
             action="read the blob",
-            resource=self.describe(key),
+            resource=resource,
             query=version_query(version),
             # x-ms-range and not Range: the SDK's signature leaves the latter out.
             headers={"x-ms-range": asked, "If-Match": None if etag is None else f'"{etag}"'},
-            stream=True,
-            accept=frozenset({_RANGE_NOT_SATISFIABLE}),
+            accept=_RANGE_ACCEPTED,
         )
-        chunks = _Chunks(response, self.describe(key))
-        if response.status_code == _RANGE_NOT_SATISFIABLE:
-            chunks.close()
+        if answer.status == _RANGE_NOT_SATISFIABLE:
+            answer.close()
             return self._nothing(key, etag, version, offset)
-        entry = from_headers(key, response.headers, version)
-        if response.headers.get("x-ms-tag-count", "0") != "0":
+        headers = answer.headers.lower
+        entry = from_headers(key, answer.headers, version)
+        if headers.get("x-ms-tag-count", "0") != "0":
             entry = replace(entry, envelope=None)  # this answer does not carry all of it
-        return RawRead(entry, _begin(response), int(response.headers.get("Content-Length", "0")), chunks)
+        begin = _begin(headers.get("content-range"))
+        return RawRead(entry, begin, int(headers.get("content-length", "0")), answer.chunks(), answer.close)
 
     def _nothing(self, key: str, etag: str | None, version: str | None, offset: int) -> RawRead:
         """The answer to a range that begins at the end, which Azure refuses."""
@@ -193,7 +189,7 @@ class AzureObjectStore(ObjectStore):
             query=version_query(version),
         )
         entry = from_headers(key, response.headers, version)
-        if entry.envelope is None or response.headers.get("x-ms-tag-count", "0") == "0":
+        if entry.envelope is None or response.headers.lower.get("x-ms-tag-count", "0") == "0":
             return entry
         return replace(entry, envelope=replace(entry.envelope, tags=self._tags(key, version)))
 
@@ -233,27 +229,6 @@ class AzureObjectStore(ObjectStore):
             return
 
 
-class _Chunks(Iterator[bytes]):
-    """A streamed answer's bytes. Closing releases the connection, also before the first byte."""
-
-    def __init__(self, response: HttpResponse, resource: str) -> None:
-        self._response = response
-        self._resource = resource
-        self._bytes = response.iter_raw()
-
-    def __next__(self) -> bytes:
-        try:
-            return next(self._bytes)
-        except (AzureError, urllib3.exceptions.HTTPError, OSError) as exc:
-            self.close()
-            what = f"the answer broke off: {type(exc).__name__}"
-            raise TransientError(what, resource=self._resource) from redact(exc)
-
-    def close(self) -> None:
-        self._response.close()
-
-
-def _begin(response: HttpResponse) -> int:
-    """Where the answer's bytes begin: ``Content-Range: bytes 5-9/10``."""
-    text = response.headers.get("Content-Range", "bytes 0-")
-    return int(text.removeprefix("bytes ").partition("-")[0])
+def _begin(content_range: str | None) -> int:
+    """Where the answer's bytes begin: ``bytes 5-9/10``."""
+    return 0 if content_range is None else int(content_range.removeprefix("bytes ").partition("-")[0])

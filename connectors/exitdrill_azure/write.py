@@ -17,15 +17,14 @@ from xml.etree.ElementTree import Element, ParseError, SubElement, tostring
 from xml.etree.ElementTree import fromstring as parse_xml
 
 from awscrt import checksums
-from azure.core.rest import HttpResponse
 
 from exitdrill.connector.objects import WriteRequest
 from exitdrill.errors import ConnectorError, DigestError, NotFoundError, TransientError
 from exitdrill.model.digests import DigestKind, Digests, Hasher
 from exitdrill.model.objects import Envelope, ObjectEntry
+from exitdrill_azure.client import Answer, Client
 from exitdrill_azure.entries import etag_of, from_headers, reported_digests
 from exitdrill_azure.envelope import APPEND, BLOCK, PAGE, headers_of
-from exitdrill_azure.rest import RestClient
 
 __all__ = ["MAX_OBJECT_BYTES", "Writer"]
 
@@ -47,7 +46,7 @@ class Writer:
         describe: How messages name a blob.
     """
 
-    def __init__(self, client: RestClient, container: str, describe: Callable[[str], str]) -> None:
+    def __init__(self, client: Client, container: str, describe: Callable[[str], str]) -> None:
         """See the class."""
         self._client = client
         self._container = container
@@ -70,7 +69,7 @@ class Writer:
         query: Mapping[str, str | None],
         headers: Mapping[str, str | None],
         content: bytes | Iterable[bytes] | None = None,
-    ) -> HttpResponse:
+    ) -> Answer:
         return self._client.send(
             "PUT",
             self._container,
@@ -152,7 +151,7 @@ class Writer:
         created = self._put(request, "create the append blob", {}, headers)
         step = max(_STEP_BYTES, -(-request.body.size // _MAX_BLOCKS))
 
-        def fill() -> HttpResponse:
+        def fill() -> Answer:
             answer, position = created, 0
             for block in _regrouped(iter(_Checked(request, request.digests, self._describe)), step):
                 sent = {
@@ -171,7 +170,7 @@ class Writer:
         headers = {"x-ms-blob-type": PAGE, **size, **headers_of(envelope), **_condition(request)}
         created = self._put(request, "create the page blob", {}, headers)
 
-        def fill() -> HttpResponse:
+        def fill() -> Answer:
             answer, position = created, 0
             for block in _regrouped(iter(_Checked(request, request.digests, self._describe)), _STEP_BYTES):
                 if block.count(0) != len(block):
@@ -186,7 +185,7 @@ class Writer:
 
         return self._answer(request, envelope, self._filled(request, created, fill), Digests.NONE)
 
-    def _filled(self, request: WriteRequest, created: HttpResponse, fill: Callable[[], HttpResponse]) -> HttpResponse:
+    def _filled(self, request: WriteRequest, created: Answer, fill: Callable[[], Answer]) -> Answer:
         """Fill a blob just created; if that fails half-way, delete it. Returns the last answer."""
         try:
             return fill()
@@ -194,7 +193,7 @@ class Writer:
             self._take_back(request, created)
             raise
 
-    def _take_back(self, request: WriteRequest, created: HttpResponse) -> None:
+    def _take_back(self, request: WriteRequest, created: Answer) -> None:
         resource = self._describe(request.key)
         try:
             now = self._client.send("HEAD", self._container, request.key, action="look again", resource=resource)
@@ -211,9 +210,7 @@ class Writer:
         except ConnectorError as exc:
             _LOG.warning("an unfinished blob is left behind: %s", exc)
 
-    def _answer(
-        self, request: WriteRequest, envelope: Envelope, response: HttpResponse, digests: Digests
-    ) -> ObjectEntry:
+    def _answer(self, request: WriteRequest, envelope: Envelope, response: Answer, digests: Digests) -> ObjectEntry:
         said = from_headers(request.key, response.headers, None)
         return ObjectEntry(
             request.key, request.body.size, etag_of(response.headers), None, said.modified, digests, envelope

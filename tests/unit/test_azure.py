@@ -4,6 +4,7 @@ import json
 import pickle
 import traceback
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -16,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from exitdrill.connector.http import Headers
 from exitdrill.connector.provider import Endpoint, Environment
 from exitdrill.connector.registry import connector
 from exitdrill.errors import (
@@ -34,8 +36,8 @@ from exitdrill.errors import (
 )
 from exitdrill.model.objects import ObjectEntry
 from exitdrill_azure import AzureConnector, AzureSettings
+from exitdrill_azure.client import open_client
 from exitdrill_azure.entries import from_headers, page_of, reported_digests
-from exitdrill_azure.rest import RestClient
 
 _KEY = "a2V5"
 _NONE: Mapping[str, str] = MappingProxyType({})
@@ -123,7 +125,8 @@ class TestSettings:
     )
     def test_where_the_account_is(self, endpoint: str | None, url: str) -> None:
         """At bare addresses and names without a dot the account stands in the path."""
-        assert RestClient("az", _settings(endpoint=endpoint)).location.url == url
+        with closing(open_client("az", _settings(endpoint=endpoint))) as client:
+            assert client.location.url == url
 
 
 class TestEndpoints:
@@ -215,6 +218,10 @@ class TestListings:
             page_of(b"<EnumerationResults><Blobs><Blob>", "az:c")
 
 
+def _headers(values: Mapping[str, str]) -> Headers:
+    return Headers([f"{name}: {value}" for name, value in values.items()])
+
+
 class TestHeaders:
     def test_a_ranged_answer(self) -> None:
         """The size is the whole blob's, the MD5 too: Content-MD5 would be the range's."""
@@ -226,14 +233,14 @@ class TestHeaders:
             "ETag": '"0x8D"',
             "X-MS-META-Mixed": "v",
         }
-        entry = from_headers("k", headers, None)
+        entry = from_headers("k", _headers(headers), None)
         assert (entry.size, entry.etag, entry.digests.md5) == (1000, "0x8D", b"\x01" * 16)
         assert entry.envelope is not None
         assert entry.envelope.user == (("Mixed", "v"),)
 
     def test_the_services_crc64_is_little_endian(self) -> None:
         """The check value of ``123456789`` as Azure answers it."""
-        digests = reported_digests({"x-ms-content-crc64": "iJh5CoYUi64="})
+        digests = reported_digests(_headers({"x-ms-content-crc64": "iJh5CoYUi64="}))
         assert digests.crc64nvme == bytes.fromhex("AE8B14860A799888")
 
 
@@ -254,7 +261,7 @@ class _Server:
         self.status, self.body = status, body
         self.headers = {**headers, **({"x-ms-error-code": code} if code else {})}
         settings = AzureSettings.model_validate({"account": "acct", "endpoint": self.url, "sas": "sv=1&sig=secret"})
-        client = RestClient("az", settings)
+        client = open_client("az", settings)
         with pytest.raises(ConnectorError) as caught:
             client.send("GET", "c", "k", action="do it", resource="az:c/k")
         client.close()

@@ -273,7 +273,8 @@ class TestReading:
     ) -> None:
         """The answer to a read carries no tags: its entry has no envelope, so that none is taken for none."""
         sdk.get_blob_client(container, "tagged").upload_blob(b"x", tags={"a": "b"})
-        assert store.read("tagged").entry.envelope is None
+        with store.read("tagged") as stream:
+            assert stream.entry.envelope is None
         facts = store.stat("tagged")
         assert facts.envelope is not None
         assert facts.envelope.tags == (("a", "b"),)

@@ -78,6 +78,11 @@ class Provider(ABC):
     def environment(self) -> Environment:
         """Whether this is the public cloud, a private one, or (when the drill says so) an emulator."""
 
+    @property
+    def lane(self) -> str:
+        """Which of its ways the bytes go, where a connector has several: ``lean`` or ``sdk``; else empty."""
+        return ""
+
     def objects(self, container: str, capabilities: Capabilities | None = None) -> ObjectStore:
         """One container's objects; with capabilities that preflight narrowed. Makes no request."""
         return self._objects(container, capabilities)
