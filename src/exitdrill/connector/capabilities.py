@@ -186,9 +186,23 @@ class EnvelopeRule:
 
 def _cut(envelope: Envelope, dropped: Mapping[str, None], user: Pairs, tags: Pairs) -> Envelope:
     """`dataclasses.replace` for what is done once an object."""
-    kept = (None if name in dropped else getattr(envelope, name) for name in Envelope.HEADERS)
-    created = None if "created" in dropped else envelope.created
-    return Envelope(*kept, user, tags, envelope.tier, created, None if "kind" in dropped else envelope.kind)
+
+    def kept(name: str) -> str | None:
+        value: str | None = None if name in dropped else getattr(envelope, name)
+        return value
+
+    return Envelope(
+        kept("content_type"),
+        kept("content_encoding"),
+        kept("content_language"),
+        kept("content_disposition"),
+        kept("cache_control"),
+        user,
+        tags,
+        envelope.tier,
+        None if "created" in dropped else envelope.created,
+        kept("kind"),
+    )
 
 
 @dataclass(frozen=True, slots=True)
