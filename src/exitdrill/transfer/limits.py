@@ -8,9 +8,10 @@ Where the drill sets no limit nothing is waited for, but the window still follow
 from collections.abc import Callable
 
 from exitdrill.clock import Clock
-from exitdrill.connector.limits import AdaptiveWindow, PlaceGovernor, Timetable, TokenBucket
+from exitdrill.connector.limits import Timetable, TokenBucket
 from exitdrill.connector.objects import CHUNK_BYTES
 from exitdrill.connector.retry import RetryPolicy, Tally
+from exitdrill.connector.window import AdaptiveWindow, PlaceGovernor
 from exitdrill.model.limits import Limits
 from exitdrill.plan.drill import Place
 

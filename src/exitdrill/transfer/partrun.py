@@ -15,8 +15,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from exitdrill.connector.limits import Slots
 from exitdrill.connector.objects import UploadMemory
+from exitdrill.connector.window import Slots
 from exitdrill.errors import StoppedError, TransientError
 from exitdrill.model.objects import Outcome
 from exitdrill.transfer.crew import Crew

@@ -11,10 +11,10 @@ from typing import Any
 
 from exitdrill import plan as plans
 from exitdrill.clock import SystemClock, format_utc
-from exitdrill.connector.limits import Slots
 from exitdrill.connector.objects import ObjectStore
 from exitdrill.connector.provider import Provider
 from exitdrill.connector.retry import Tally
+from exitdrill.connector.window import Slots
 from exitdrill.errors import NotFoundError, RunError
 from exitdrill.model.digests import DigestKind
 from exitdrill.plan.drill import Asset

@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from exitdrill.connector.limits import Slots
 from exitdrill.connector.objects import ObjectStore
+from exitdrill.connector.window import Slots
 from exitdrill.errors import ArchivedError, ChangedError, DigestError, NotFoundError, StoppedError
 from exitdrill.model.digests import Comparison, DigestKind, Digests
 from exitdrill.model.record import Mishap, VerificationRecord
