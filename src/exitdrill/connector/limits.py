@@ -47,7 +47,7 @@ class Timetable:
         return next((line.bytes_per_second for line in self._lines if line.matches(local)), None)
 
     def seconds_for(self, size_bytes: float, start: datetime) -> float:
-        """How long that many bytes take at the rates in force from a moment on; three years if it is more at changing rates."""
+        """How long that many bytes take from a moment on; with rates that change, no more than three years."""
         moment, left = start.astimezone(UTC), float(size_bytes)
         end = moment + _LOOK_AHEAD
         while moment < end:

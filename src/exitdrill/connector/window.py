@@ -27,6 +27,8 @@ Stopped = Callable[[], bool]
 _NS = 1_000_000_000
 _DOZE_SECONDS = 0.25
 """How long a wait lasts before it looks whether to stop."""
+_SETTLE_NS = _NS // 4
+"""How long a window that was throttled keeps its size, whichever way it went."""
 _RETRY_AFTER_AT_MOST_SECONDS = 900.0
 _SPREAD, _SPREAD_AT_MOST_SECONDS = 0.25, 1.0
 """After a wait that the place asked for, requests begin over this part of it, so that they do not come all at once."""
@@ -44,9 +46,10 @@ class AdaptiveWindow:
     every request, calls `throttled`. Threads beyond the window wait in ``acquire``: run as many as `most`.
 
     Begins with ``start`` slots, one more for each success (so twice as many in a round trip) until the place
-    first throttles; from then on one more for each window's worth of successes. It grows only while it is used up.
-    A throttled request halves it, but not when it began before the last halving, and not while more are under way
-    than the last halving allows: that one has not shown its effect yet.
+    first throttles; from then on one more for each window's worth of successes, and no more than a few a second: over
+    a short way it would otherwise try the place's patience at every tenth request. It grows only while it is used up.
+    A throttled request halves it, but not when it began within a moment of the last halving or before, and not while
+    more are under way than that one allows: it has not shown its effect yet.
 
     Args:
         most: Slots at most.
@@ -65,7 +68,7 @@ class AdaptiveWindow:
         self._used = 0
         self._successes = 0
         self._slow_start = True
-        self._decreased_ns = -1
+        self._changed_ns = self._decreased_ns = clock.monotonic_ns() - _SETTLE_NS
         self._queue: deque[Lock] = deque()
         self.decreases = 0
         """How often it was made smaller."""
@@ -135,11 +138,12 @@ class AdaptiveWindow:
             now = self._clock.monotonic_ns()
             self._slow_start = False
             self._successes = 0
-            if self._used > self._size or (now if began_ns is None else began_ns) <= self._decreased_ns:
+            began = now if began_ns is None else began_ns
+            if self._used > self._size or began < self._decreased_ns + _SETTLE_NS:
                 return False
             base = min(self._size, self._used or self._size)
             self._size = max(1, int(base * self._decrease))
-            self._decreased_ns = now
+            self._changed_ns = self._decreased_ns = now
             self.smallest = min(self.smallest, self._size)
             self.decreases += 1
             return True
@@ -152,9 +156,15 @@ class AdaptiveWindow:
 
     def _grow(self) -> None:
         self._successes += 1
-        if self._size < self.most and (self._slow_start or self._successes >= self._size):
-            self._size += 1
-            self._successes = 0
+        if self._size >= self.most or not (self._slow_start or self._successes >= self._size):
+            return
+        if not self._slow_start:
+            now = self._clock.monotonic_ns()
+            if now < self._changed_ns + _SETTLE_NS:
+                return
+            self._changed_ns = now
+        self._size += 1
+        self._successes = 0
 
     def _hand_out(self) -> None:
         while self._queue and self._used < min(self._size, self._bound):
