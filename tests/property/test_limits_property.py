@@ -49,6 +49,7 @@ def test_a_bucket_is_neither_exceeded_nor_slow(rate: float, steps: list[tuple[in
     assert bucket.waited_ns == waited
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0.3, 5), st.none() | _RATES), min_size=1, max_size=5), st.integers(1_000, 500_000))
 def test_a_bucket_follows_its_rate_within_a_second(pieces: list[tuple[float, float | None]], count: int) -> None:
     """The rate may change at any time: a second later, what passes is bounded by the new one."""
@@ -64,7 +65,7 @@ def test_a_bucket_follows_its_rate_within_a_second(pieces: list[tuple[float, flo
     bucket = TokenBucket(lambda: rate_at(clock.now_ns / 1e9), clock, _BURST_SECONDS)
     end = sum(lasts for lasts, _ in pieces) + 3
     passed, allowed = 0.0, 0.0
-    for _ in range(300):
+    for _ in range(100):
         before = clock.now_ns / 1e9
         if before > end:
             break
@@ -72,7 +73,7 @@ def test_a_bucket_follows_its_rate_within_a_second(pieces: list[tuple[float, flo
         if clock.now_ns / 1e9 == before:
             clock.sleep(0.01)
         now = clock.now_ns / 1e9
-        steps = [before + (now - before) * n / 50 for n in range(51)]
+        steps = [before + (now - before) * n / 20 for n in range(21)]
         # a rate is in force up to a second and a wait's doze after it was another one
         fastest = [[rate_at(max(0.0, s - late)) for late in (0, 0.25, 0.5, 0.75, 1, 1.3)] for s in steps]
         if any(rate is None for rates in fastest for rate in rates):
@@ -103,7 +104,7 @@ def test_the_first_line_that_matches_is_in_force(lines: list[BandwidthLine], zon
     assert Timetable(lines, zone).rate_at(moment) == _in_force(lines, zone, moment)
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(_LINES, max_size=3), _ZONES, _MOMENTS, st.floats(1, 5e10))
 def test_how_long_bytes_take_is_the_sum_of_the_minutes(
     lines: list[BandwidthLine], zone: str, moment: datetime, size: float

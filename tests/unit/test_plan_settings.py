@@ -131,8 +131,8 @@ def test_a_literal_secret_is_refused_and_never_shown(tmp_path: Path, text: str, 
             [
                 (
                     "x:3:1: places.p.kye: unknown field; expected one of account, by-name, connector, either, "
-                    "emulator, "
-                    "endpoint, jurisdiction, key, limits, login, mode, page-size, region, seed, tokens (did you mean 'key'?)"
+                    "emulator, endpoint, jurisdiction, key, limits, login, mode, page-size, region, seed, tokens "
+                    "(did you mean 'key'?)"
                 )
             ],
         ),
