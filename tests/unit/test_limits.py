@@ -4,8 +4,8 @@ import heapq
 import itertools
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -174,20 +174,23 @@ def test_slots_go_to_who_waited_longest_and_the_wait_can_be_stopped() -> None:
     """First come, first served; a thread that gives up takes no slot with it; a new bound opens or closes at once."""
     window = AdaptiveWindow(1, SystemClock())
     window.acquire()
-    order: deque[int] = deque()
+    order: list[int] = []
     stop = threading.Event()
+
+    def wait(number: int) -> None:
+        window.acquire(stop.is_set if number == 0 else lambda: False)
+        order.append(number)
+
     threads = []
     for number in range(3):
-        thread, _ = _in_thread(
-            lambda number=number: (window.acquire(stop.is_set if number == 0 else lambda: False), order.append(number))
-        )
-        threads.append(thread)
-        _until(lambda number=number: len(window._queue) == number + 1)
+        threads.append(_in_thread(partial(wait, number))[0])
+        _until(lambda: len(window._queue) == len(threads))
     stop.set()
     threads[0].join(5)
-    for expected in ([1], [1, 2]):
+    for expected in (1, 2):
         window.release(ok=True)
-        _until(lambda expected=expected: list(order) == expected)
+        _until(lambda: len(order) == expected)  # noqa: B023 - looked at before the loop goes on
+    assert order == [1, 2]
     assert window.used == 1
     window.release(ok=True)
     assert window.used == 0
