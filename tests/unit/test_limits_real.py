@@ -66,7 +66,7 @@ class _Copy:
         slots = Slots(self.pace.window)
         PartRun(
             part, InventoryRow, ledger, self.folder / "work", "evacuate", copy, lambda: None, threads,
-            lambda: False, Meter(), slots,
+            lambda: False, Meter(), slots=slots,
         ).run()  # fmt: skip
         return list(read_rows(ledger, LedgerRow))
 
@@ -197,29 +197,43 @@ def _run(folder: Path, plan: DrillPlan) -> RunDirectory:
     return made
 
 
+def _timed(run: RunDirectory, task: str, *parts: int, **options: object) -> tuple[float, Result]:
+    began = time.monotonic()
+    result = run_job(Job(task, str(run.path), "files", parts, options))
+    return time.monotonic() - began, result
+
+
 def test_workers_keep_to_their_share_of_both_places(tmp_path: Path) -> None:
     """Each leg keeps to its own places' limits, verification too; the answer tells what was waited, by place."""
     source = Limits(None, None, (BandwidthLine(4_000_000),))
     target = Limits(4, None, (BandwidthLine(2_000_000),))
     run = _run(tmp_path, _plan(a=source, b=target))
-
-    def timed(task: str, *parts: int, **options: object) -> tuple[float, Result]:
-        began = time.monotonic()
-        result = run_job(Job(task, str(run.path), "files", parts, options))
-        return time.monotonic() - began, result
-
-    timed("inventory")
-    alone, result = timed("evacuate", 1, share=2)  # one of two workers: 2 MB at 2 MB/s
+    _timed(run, "inventory")
+    alone, result = _timed(run, "evacuate", 1, share=2)  # one of two workers: 2 MB at 2 MB/s
     assert alone > 0.9
     pace = result.facts["pace"]
     assert set(pace) == {"a", "v"}
     assert pace["a"]["waited_for_bandwidth_ns"] == result.limited_ns > 0
     assert pace["v"]["waited_for_bandwidth_ns"] == 0
-    (back, result), (read, _) = timed("rebuild", 1), timed("verify", seed="00" * 32)
+    (back, result), (read, _) = _timed(run, "rebuild", 1), _timed(run, "read back", 1)
     assert back > 0.9
     assert read > 0.9
     assert result.facts["pace"]["b"]["window"] == 4
     assert result.facts["pace"]["b"]["waited_for_bandwidth_ns"] == result.limited_ns > 0
+    checked, result = _timed(run, "verify", seed="00" * 32)
+    assert result.facts["verification"]["equal"] == 40
+    assert checked < read  # what was read back before is not read again
+
+
+@pytest.mark.parametrize("pack_bytes", [0, 32_000_000])
+def test_a_vault_is_written_and_read_at_its_pace(tmp_path: Path, pack_bytes: int) -> None:
+    """Packs go in and come out as slowly as objects do that are files of their own."""
+    run = _run(tmp_path, _plan(v=Limits(None, None, (BandwidthLine(2_000_000),))))
+    _timed(run, "inventory")
+    for leg in ("evacuate", "rebuild"):
+        took, result = _timed(run, leg, 1, pack_bytes=pack_bytes)
+        assert took > 0.9
+        assert result.facts["pace"]["v"]["waited_for_bandwidth_ns"] == result.limited_ns > 0
 
 
 def test_a_drill_without_limits_waits_for_nothing(tmp_path: Path) -> None:

@@ -212,9 +212,7 @@ def _last_look(ctx: _Context) -> Facts:
 def _read_back(ctx: _Context) -> Facts:
     store, ledger, threads = ctx.store("target"), ctx.directory.ledger(ctx.asset.name), ctx.threads("target")
     for n in ctx.job.parts:
-        read_part_back(
-            store, ledger, n, threads, ctx.stopped, ctx.meter, ctx.slots("target"), ctx.moved("target")
-        )
+        read_part_back(store, ledger, n, threads, ctx.stopped, ctx.meter, ctx.slots("target"), ctx.moved("target"))
     return ctx.pace_facts()
 
 

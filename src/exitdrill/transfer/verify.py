@@ -263,9 +263,7 @@ class _Check:
         return _judge(stat.digests.only(self.store.capabilities.attests), row)
 
 
-def read_back(
-    store: ObjectStore, row: LedgerRow, stopped: Callable[[], bool], moved: Callable[[int], None]
-) -> str:
+def read_back(store: ObjectStore, row: LedgerRow, stopped: Callable[[], bool], moved: Callable[[int], None]) -> str:
     """Read an object at the target and compare every byte with the ledger: ``equal``, or what is wrong.
 
     Raises StoppedError, and ConnectorError for what says nothing about the object.
