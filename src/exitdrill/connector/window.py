@@ -152,6 +152,7 @@ class AdaptiveWindow:
         """Allow at most so many for another reason than what the place can take, such as the bandwidth in force."""
         with self._lock:
             self._bound = max(1, min(most, self.most))
+            self.smallest = min(self.smallest, self._bound)
             self._hand_out()
 
     def _grow(self) -> None:
