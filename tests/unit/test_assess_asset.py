@@ -309,6 +309,14 @@ def test_metadata_losses_and_notable_retries_are_said() -> None:
     assert len(_judge(many).findings) == 4
 
 
+def test_what_the_drill_s_own_limits_cost_is_said_apart() -> None:
+    """A note of its own: a real exit would not wait for it."""
+    verdict = _judge(make_measured(rebuild=replace(make_measured().rebuild, limited_ns=90 * _NS)))
+    (finding,) = verdict.findings
+    assert (verdict.judgement, finding.severity) == (Judgement.MET, Severity.NOTE)
+    assert finding.text == "rebuild: 0:01:30 waited over all threads for the drill's own limits"
+
+
 def test_a_digest_of_the_source_that_disagrees_is_a_warning_and_weighs_nothing() -> None:
     """What the source says of its own bytes may be wrong: counted, named, and not held against the drill."""
     named = (Mishap("a.txt", DISAGREES, "evacuate", "fetched again: the same bytes"),)

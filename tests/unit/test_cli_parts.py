@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 import pytest
@@ -19,14 +19,16 @@ from exitdrill.assets.interface import Forecast
 from exitdrill.cli import console, main, options
 from exitdrill.cli.about import connectors
 from exitdrill.cli.asking import TerminalAsker
-from exitdrill.cli.forecast import bounds, chain
+from exitdrill.cli.forecast import bounds, chain, show_plan, to_json
+from exitdrill.cli.limited import floor, says
 from exitdrill.cli.progress import Follower, at, left
 from exitdrill.cli.readiness import Readiness, only
 from exitdrill.cli.screen import LiveScreen, PlainScreen
 from exitdrill.errors import NotFoundError, StoppedError, UsageError
+from exitdrill.model.limits import BandwidthLine, Limits
 from exitdrill.model.objects import Outcome
 from exitdrill.model.record import AssetRecord, Counts, LegRecord
-from exitdrill.plan.drill import Playbook
+from exitdrill.plan.drill import Level, Objectives, Playbook
 from exitdrill.playbook.conductor import Question
 from exitdrill.testing.runs import make_asset, make_plan
 from exitdrill.transfer.job import Tick
@@ -96,6 +98,48 @@ class TestForecast:
         assert rows["evacuate"].chain == ("b",)
         assert rows["preflight"].worst_seconds == 2
         assert bounds(plan, Readiness(())) == []
+
+    def test_limits_hold_at_best_and_at_worst_and_can_put_the_rto_out_of_reach(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Assets share a place's bandwidth; a timetable counts from when the leg begins; it is said, with the place."""
+        day = BandwidthLine(1_000_000, from_minute=480, to_minute=1080)
+        assets = (make_asset("a"), make_asset("b", verify=Level.FULL))
+        phases = tuple(replace(only(f"assets.{leg}").phases[0], name=leg) for leg in ("evacuate", "rebuild", "verify"))
+        plan = make_plan(*assets, playbook=Playbook("p", phases))
+        places = dict(plan.places)
+        places["azure"] = replace(places["azure"], limits=Limits(bandwidth=(day, BandwidthLine(10_000_000))))
+        places["aws"] = replace(places["aws"], limits=Limits(requests_per_second=10))
+        plan = replace(plan, places=places, objectives=Objectives(timedelta(hours=2)))
+        listed = {"a": Counts(1000, 4_000_000_000), "b": Counts(8000, 2_000_000_000)}
+        found = Readiness((), {}, listed, {"a": Forecast(1, 1, 10, 10, 10), "b": Forecast(1, 1, 10, 10, 10)})
+        start = datetime(2026, 1, 5, 7, 58, 20, tzinfo=UTC)  # 1 GB before 8 o'clock, 5 GB after
+        rows = {row.phase: row for row in bounds(plan, found, start)}
+        assert (rows["evacuate"].best_seconds, rows["evacuate"].worst_seconds) == (5100, 5100)
+        assert (rows["rebuild"].best_seconds, rows["rebuild"].worst_seconds) == (900, 900)
+        assert (rows["verify"].best_seconds, rows["verify"].worst_seconds) == (10, 20)
+        floors = [least for row in rows.values() for least in row.floors]
+        lines = says(plan, floors)
+        assert lines[0].startswith("evacuate takes 1:25:00 at least, if begun now: place azure is limited, bandwidth")
+        assert lines[1].endswith("place aws is limited, 10 requests a second.")
+        assert len(lines) == 2  # 1:40 of 2:00
+        short = replace(plan, objectives=Objectives(timedelta(hours=1)))
+        assert says(short, floors)[-1] == (
+            "The limits put the RTO of 1:00:00 out of reach: because of them alone the drill takes 1:40:00."
+        )
+        show_plan(short, found)
+        assert "out of reach" in capsys.readouterr().out
+        json.dumps(to_json(short, found), allow_nan=False)
+
+    def test_a_limit_that_takes_years_is_still_a_number(self) -> None:
+        """More than a timetable is looked ahead for is said as what was looked at."""
+        lines = (BandwidthLine(1_000, from_minute=0, to_minute=60), BandwidthLine(1_001))
+        places = dict(make_plan().places)
+        places["azure"] = replace(places["azure"], limits=Limits(bandwidth=lines))
+        plan = make_plan(places=places)
+        least = floor(plan, "evacuate", {"case-files": Counts(1, 10**18)}, datetime(2026, 1, 5, tzinfo=UTC))
+        assert least.seconds == 3 * 365 * 86400
+        assert "out of reach" in says(plan, [least])[-1]
 
 
 class TestConsole:

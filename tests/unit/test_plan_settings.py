@@ -121,7 +121,7 @@ def test_a_literal_secret_is_refused_and_never_shown(tmp_path: Path, text: str, 
                 "x:1:1: places.p.account: missing",
                 (
                     "x:2:1: places.p.acount: unknown field; expected one of account, by-name, "
-                    "connector, either, emulator, endpoint, jurisdiction, key, login, mode, page-size, region, "
+                    "connector, either, emulator, endpoint, jurisdiction, key, limits, login, mode, page-size, region, "
                     "seed, tokens (did you mean 'account'?)"
                 ),
             ],
@@ -131,8 +131,8 @@ def test_a_literal_secret_is_refused_and_never_shown(tmp_path: Path, text: str, 
             [
                 (
                     "x:3:1: places.p.kye: unknown field; expected one of account, by-name, connector, either, "
-                    "emulator, "
-                    "endpoint, jurisdiction, key, login, mode, page-size, region, seed, tokens (did you mean 'key'?)"
+                    "emulator, endpoint, jurisdiction, key, limits, login, mode, page-size, region, seed, tokens "
+                    "(did you mean 'key'?)"
                 )
             ],
         ),
@@ -141,7 +141,7 @@ def test_a_literal_secret_is_refused_and_never_shown(tmp_path: Path, text: str, 
             [
                 (
                     "x:3:1: places.p.emulater: unknown field; expected one of account, by-name, connector, either, "
-                    "emulator, endpoint, jurisdiction, key, login, mode, page-size, region, seed, tokens (did "
+                    "emulator, endpoint, jurisdiction, key, limits, login, mode, page-size, region, seed, tokens (did "
                     "you mean 'emulator'?)"
                 )
             ],

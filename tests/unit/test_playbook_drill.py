@@ -1,7 +1,8 @@
 """A whole drill on three directories: every action, every worker, and the record of it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,14 @@ from exitdrill.connector.objects import BytesBody, WriteRequest
 from exitdrill.connector.provider import Provider
 from exitdrill.connector.registry import connector
 from exitdrill.errors import DefinitionError, ExitdrillError
+from exitdrill.evidence.journal import read_journal
+from exitdrill.model.limits import BandwidthLine, Limits
 from exitdrill.plan.drill import Asset, DrillPlan, Level, Mode, Objectives, Phase, Place, Playbook, Route, Step
 from exitdrill.playbook.conductor import LocalConductor
 from exitdrill.playbook.engine import execute, finish
 from exitdrill.playbook.run import Run, declare, reopen
 from exitdrill.testing.keys import HOSTILE_KEYS
+from exitdrill.transfer.job import Job, Result
 
 _STEPS = (
     ("declare", "drill.declare"), ("preflight", "preflight.check"), ("inventory", "assets.inventory"),
@@ -89,6 +93,42 @@ def test_a_whole_drill(tmp_path: Path) -> None:
     assert any("no network address" in check["found"] for check in record["checks"])
     assert verdict.exit_code == 0, verdict.findings
     assert [p.name for p in (tmp_path / "there").iterdir() if p.name == "b"] == []
+
+
+def test_limits_are_shared_kept_and_told(tmp_path: Path) -> None:
+    """A drill with a limit at its source: record and journal tell what was waited for it, and at which place."""
+    plan = _plan(tmp_path)
+    limits = Limits(4, bandwidth=(BandwidthLine(1_000_000),))
+    plan = replace(plan, places={**plan.places, "here": replace(plan.places["here"], limits=limits)})
+    _fill(tmp_path, "here", "c", {f"{number}": bytes(10_000) for number in range(50)})
+    run = declare(plan, tmp_path / "runs")
+    assert _execute(run) is None
+    finish(run)
+    (asset,) = _record(run)["assets"]
+    assert asset["evacuate"]["limited_ns"] > 0
+    assert asset["evacuate"]["duration_ns"] > 400_000_000  # half a megabyte, at a megabyte a second
+    assert asset["rebuild"]["limited_ns"] == 0
+    paces = [event for event in read_journal(run.directory.journal) if event["event"] == "pace"]
+    assert [(event["place"], event["leg"], event["smallest_window"]) for event in paces] == [("here", "evacuate", 4)]
+    assert paces[0]["waited_for_bandwidth_ns"] == asset["evacuate"]["limited_ns"]
+
+
+@pytest.mark.parametrize(("assets", "jobs", "share"), [(1, 1, 1), (1, 3, 3), (1, 9, 4), (2, 1, 4), (2, 9, 4)])
+def test_workers_share_limits_among_those_that_can_run(tmp_path: Path, assets: int, jobs: int, share: int) -> None:
+    """No more than run side by side; other assets' workers may be among them, where there are other assets."""
+    plan = _plan(tmp_path)
+    more = tuple(replace(plan.assets[0], name=f"files-{number}") for number in range(assets))
+    run = declare(replace(plan, assets=more), tmp_path / "runs")
+    seen: list[Job] = []
+
+    def submit(_name: str, job: Job) -> Callable[[], Result]:
+        seen.append(job)
+        return lambda: Result({})
+
+    context = run.asset_context(run.plan.assets[0], None, submit, 4)
+    context.run_jobs([(f"{number}", context.job("evacuate", (number,), threads=3)) for number in range(jobs)])
+    assert [job.options for job in seen] == [{"share": share, "threads": 3}] * jobs
+    run.close()
 
 
 def test_a_target_that_is_not_empty(tmp_path: Path) -> None:

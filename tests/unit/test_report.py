@@ -348,6 +348,15 @@ def test_a_playbook_without_phases_has_no_table_of_phases() -> None:
     assert "transfer, evacuate" in _rendered("text", plan, make_record(plan))
 
 
+def test_time_that_the_drill_s_own_limits_took_is_shown_apart() -> None:
+    """Beside what was waited because a place asked for it; not at all where there was none."""
+    plan = make_plan()
+    leg = replace(make_measured().evacuate, waited_ns=60 * _NS, limited_ns=3600 * _NS)
+    out = _rendered("markdown", plan, make_record(plan, make_measured(evacuate=leg)))
+    assert "0:01:00 waited over all threads before trying again, 1:00:00 for the drill's own limits" in out
+    assert "own limits" not in _rendered("markdown", plan, make_record(plan))
+
+
 def test_the_json_report_gives_back_record_and_verdict() -> None:
     """A program reads exactly what was measured and judged."""
     plan, record = _run("k\x1b\x7f<")

@@ -134,3 +134,6 @@ def _effort(record: RunRecord) -> Iterator[Finding]:
                 text = f"{leg.leg}: {count(leg.throttled, 'answer')} asked us to slow down, {leg.retries:,} tries again"
                 text += f", {duration(leg.waited_ns / _NS)} waited over all threads"
                 yield finding(Severity.NOTE, asset.name, text, "ask the provider for a higher limit before an exit")
+            if leg.limited_ns:
+                text = f"{leg.leg}: {duration(leg.limited_ns / _NS)} waited over all threads for the drill's own limits"
+                yield finding(Severity.NOTE, asset.name, text, "in a real exit, take the limits of the places away")

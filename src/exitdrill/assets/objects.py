@@ -147,10 +147,11 @@ class ObjectsKind(AssetKind):
             results = ctx.run_jobs(jobs)
         finally:  # a leg that was stopped or failed has cost its time too
             cost = _mapping(ctx.facts.get(f"{leg} cost"))
-            names = ("retries", "throttled", "waited_ns")
+            names = ("retries", "throttled", "waited_ns", "limited_ns")
             total = {name: int(cost.get(name, 0)) + sum(getattr(r, name) for r in results) for name in names}
             total["duration_ns"] = int(cost.get("duration_ns", 0)) + watch.elapsed_ns
             ctx.facts.put(f"{leg} cost", dict(total))
+            _journal_paces(ctx, leg, results)
 
     def _with_cost(self, ctx: AssetContext, leg: LegRecord) -> LegRecord:
         cost = {name: int(value) for name, value in _mapping(ctx.facts.get(f"{leg.leg} cost")).items()}
@@ -164,6 +165,19 @@ def _weight(ctx: AssetContext, leg: str, number: int) -> Weight:
         return Weight(int(facts["rows"]), int(facts["bytes"]))
     facts = summary(part_path(ctx.directory.ledger(ctx.asset.name), "evacuate", number))
     return Weight(sum(facts["objects"].values()), sum(facts["bytes"].values()))
+
+
+def _journal_paces(ctx: AssetContext, leg: str, results: list[Result]) -> None:
+    """A line for each place that throttled us or that the drill limits: how far workers came down, what they waited."""
+    by_place: dict[str, list[Mapping[str, int]]] = {}
+    for result in results:
+        for place, facts in _mapping(result.facts.get("pace")).items():
+            by_place.setdefault(place, []).append(facts)
+    for place, each in by_place.items():
+        sums = {name: sum(facts[name] for facts in each) for name in each[0] if not name.endswith("window")}
+        if any(sums.values()):
+            lowest = {name: min(facts[name] for facts in each) for name in ("window", "smallest_window")}
+            ctx.journal.record("pace", asset=ctx.asset.name, leg=leg, place=place, **lowest, **sums)
 
 
 def _span(group: tuple[int, ...]) -> str:

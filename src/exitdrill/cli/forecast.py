@@ -2,15 +2,19 @@
 
 The forecast has two bounds. At best, assets side by side do not slow one another: the longest chain of
 ``depends_on`` counts. At worst they share one line: their sum counts, and that is held against the RTO.
-Waiting for people is in neither, and is said.
+Waiting for people is in neither, and is said. The limits of places hold in both; what they make the drill take is
+said, and whether they put the RTO out of reach.
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 
 from exitdrill.assets.interface import Forecast
 from exitdrill.cli.console import harmless, out, table
+from exitdrill.cli.limited import Floor, floor, says
 from exitdrill.cli.readiness import Readiness
+from exitdrill.clock import SystemClock
 from exitdrill.model.human import bytes_, duration
 from exitdrill.plan.drill import Asset, DrillPlan, Place
 from exitdrill.playbook.action import MANUAL
@@ -18,6 +22,8 @@ from exitdrill.playbook.action import MANUAL
 __all__ = ["Bounds", "bounds", "chain", "show_plan", "to_json"]
 
 _LEGS = ("evacuate", "rebuild", "verify")
+_FAR_SECONDS = 1e9
+"""Later than that no timetable is looked at: thirty years."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,8 @@ class Bounds:
     worst_seconds: float
     chain: tuple[str, ...] = ()
     """The assets that decide the best case, in order."""
+    floors: tuple[Floor, ...] = ()
+    """What the limits of places make its legs take at least."""
 
 
 def chain(assets: tuple[Asset, ...], seconds: Mapping[str, float]) -> tuple[tuple[str, ...], float]:
@@ -40,23 +48,34 @@ def chain(assets: tuple[Asset, ...], seconds: Mapping[str, float]) -> tuple[tupl
     return max(best.values(), key=lambda b: b[1], default=((), 0.0))
 
 
-def bounds(plan: DrillPlan, found: Readiness) -> list[Bounds]:
-    """Every phase whose time can be told beforehand, in the playbook's order. Empty if nothing was forecast."""
+def bounds(plan: DrillPlan, found: Readiness, start: datetime | None = None) -> list[Bounds]:
+    """Every phase whose time can be told beforehand, in the playbook's order. Empty if nothing was forecast.
+
+    Args:
+        plan: The drill.
+        found: What looking found.
+        start: When it would begin, for limits by the time of day; now if left out.
+    """
     if not found.forecasts:
         return []
+    moment = start or SystemClock().utc_now()
     rows = []
     for phase in plan.playbook.phases:
         uses = {step.uses for step in phase.steps}
         looked = [found.seconds[n] for n, u in _LOOKED.items() if u in uses and n in found.seconds]
         best = worst = sum(looked)
         names: tuple[str, ...] = ()
+        floors: list[Floor] = []
         for leg in _LEGS:
             if f"assets.{leg}" in uses:
                 each = {name: _seconds(forecast, leg) for name, forecast in found.forecasts.items()}
                 names, longest = chain(plan.assets, each)
-                best, worst = best + longest, worst + sum(each.values())
+                begins = moment + timedelta(seconds=min(best, _FAR_SECONDS))
+                floors.append(least := floor(plan, leg, found.listed, begins))
+                best, worst = best + max(longest, least.seconds), worst + max(sum(each.values()), least.seconds)
         if looked or names:
-            rows.append(Bounds(phase.name, best, worst, names))
+            rows.append(Bounds(phase.name, best, worst, names, tuple(floors)))
+        moment += timedelta(seconds=min(best, _FAR_SECONDS))
     return rows
 
 
@@ -133,6 +152,8 @@ def _forecast(plan: DrillPlan, found: Readiness) -> None:
     table(("phase", "at best", "at worst", "critical path"), cells, right=(1, 2))
     out("")
     out(_against(plan, worst))
+    for line in says(plan, [least for row in rows for least in row.floors]):
+        out(harmless(line))
     asked = [s.id for s in plan.playbook.steps if s.approval or s.uses == MANUAL]
     if asked:
         out(harmless(f"Waiting for people is not in it: {', '.join(asked)}."))
@@ -170,5 +191,6 @@ def to_json(plan: DrillPlan, found: Readiness) -> dict[str, object]:
         ],
         "forecast": [asdict(row) for row in rows],
         "forecast_worst_seconds": sum(r.worst_seconds for r in rows) if rows else None,
+        "forecast_limited_seconds": sum(f.seconds for r in rows for f in r.floors) if rows else None,
         "rto_seconds": None if rto is None else rto.total_seconds(),
     }

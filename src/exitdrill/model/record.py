@@ -125,7 +125,9 @@ class LegRecord:
     retries: int = 0
     throttled: int = 0
     waited_ns: int = 0
-    """Over all threads, time slept before another try."""
+    """Over all threads, time slept before another try, or because the place had asked to wait."""
+    limited_ns: int = 0
+    """Over all threads, time waited for the drill's own limits, of requests and of bandwidth."""
     duration_ns: int = 0
     """Wall time of the leg, from first byte to last."""
 

@@ -13,6 +13,8 @@ from enum import StrEnum
 import rfc8785
 from pydantic import JsonValue
 
+from exitdrill.model.limits import Limits
+
 __all__ = ["Asset", "DrillPlan", "Level", "Mode", "Objectives", "Phase", "Place", "Playbook", "Route", "Step"]
 
 Json = JsonValue
@@ -70,6 +72,8 @@ class Place:
     `exitdrill.emulator.seed`."""
     jurisdiction: str | None = None
     """Under whose law it is, for the report: ``NL``, ``US``."""
+    limits: Limits = field(default_factory=Limits)
+    """How much a run may ask of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,8 @@ _EXPECTED = {
     "none_required": "nothing",
 }
 _CHOICES = frozenset({"enum", "literal_error"})
+_PARSED = frozenset({"duration", "rate", "time of day", "days", "time zone"})
+"""Text that a parser of this package reads, which says itself what it expects."""
 _PATTERNS = {
     NAME_PATTERN: "1 to 63 letters, digits, dots, dashes and underscores, beginning with a letter or digit",
     r"\S": "text that is not blank",
@@ -190,10 +192,10 @@ def in_own_words(kind: str) -> bool:
         *_EXPECTED,
         *_BOUNDS,
         *_CHOICES,
+        *_PARSED,
         "extra_forbidden",
         "missing",
         "string_pattern_mismatch",
-        "duration",
     }
 
 
@@ -208,14 +210,15 @@ def _expected(kind: str, context: Mapping[str, Any]) -> str:
         return f"one of {', '.join(choices)}" if len(choices) > 1 else choices[0]
     if kind == "string_pattern_mismatch":
         return _PATTERNS.get(context["pattern"], f"text like {context['pattern']}")
-    return str(context["expected"])  # a duration's
+    return str(context["expected"])  # a parser's
 
 
 def _hint(kind: str, node: Node, context: Mapping[str, Any]) -> str:
     if kind in _CHOICES:
         choices = _choices(context)
         return node.quote_hint() if node.raw in choices else closest(node.raw, choices)
-    return node.quote_hint() if _EXPECTED.get(kind) == "text" else ""
+    # YAML 1.1 reads an unquoted 18:00 as a number to the base 60.
+    return node.quote_hint() if _EXPECTED.get(kind) == "text" or kind == "time of day" else ""
 
 
 def _choices(context: Mapping[str, Any]) -> list[str]:

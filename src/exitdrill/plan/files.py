@@ -5,22 +5,37 @@ is converted: text is text, and a number is no duration. What one field says abo
 route, a cycle) is checked in `exitdrill.plan.checks`.
 """
 
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StrictBool, StrictInt, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StrictBool,
+    StrictInt,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticCustomError
 
 from exitdrill.errors import DefinitionError
+from exitdrill.model.limits import EVERY_DAY
 from exitdrill.plan.drill import Level, Mode
-from exitdrill.plan.durations import EXPECTED, PATTERN, parse_duration
+from exitdrill.plan.durations import PATTERN, parse_duration
+from exitdrill.plan.limits import RATE_PATTERN, TIME_PATTERN, parse_days, parse_minute, parse_rate, parse_timezone
 
 __all__ = [
     "NAME_PATTERN",
     "VERSION",
     "AssetFile",
+    "BandwidthFile",
     "DrillFile",
+    "LimitsFile",
     "LocationFile",
     "PhaseFile",
     "PlaceFile",
@@ -36,25 +51,61 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 """Names become names of files and folders of a run."""
 
 
-def _duration(value: object) -> timedelta:
-    if not isinstance(value, str):
-        raise PydanticCustomError("duration", "no duration", {"expected": EXPECTED})
-    try:
-        return parse_duration(value)
-    except DefinitionError as error:
-        raise PydanticCustomError("duration", "no duration", {"expected": error.expected}) from error
+_T = TypeVar("_T")
+
+
+def _parsed(kind: str, parse: Callable[[str], _T]) -> Callable[[object], _T]:
+    """A validator for text that a parser of this package reads; ``kind`` is the error's, as `explain` knows it."""
+
+    def validate(value: object) -> _T:
+        try:
+            return parse(value if isinstance(value, str) else "")
+        except DefinitionError as error:
+            raise PydanticCustomError(cast("Any", kind), "no such text", {"expected": error.expected}) from error
+
+    return validate
 
 
 def _list_of_one(value: object) -> object:
     return [value] if isinstance(value, dict) else value
 
 
+def _rate_or_table(value: object) -> object:
+    """A rate alone is a timetable of one line, and so is a line alone."""
+    if isinstance(value, list):
+        return value
+    return [value] if isinstance(value, dict) else [{"rate": value}]
+
+
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Text = Annotated[str, Field(pattern=r"\S")]
 Duration = Annotated[
     timedelta,
-    BeforeValidator(_duration),
+    BeforeValidator(_parsed("duration", parse_duration)),
     WithJsonSchema({"type": "string", "pattern": PATTERN, "examples": ["24h", "90m", "1h30m", "7d", "PT4H"]}),
+]
+
+
+_RATE_SCHEMA: dict[str, Any] = {
+    "type": "string",
+    "pattern": RATE_PATTERN,
+    "examples": ["50MB/s", "400Mbit/s", "unlimited"],
+}
+Rate = Annotated[float | None, BeforeValidator(_parsed("rate", parse_rate)), WithJsonSchema(_RATE_SCHEMA)]
+TimeOfDay = Annotated[
+    int,
+    BeforeValidator(_parsed("time of day", parse_minute)),
+    WithJsonSchema({"type": "string", "pattern": TIME_PATTERN, "examples": ["08:00", "24:00"]}),
+]
+Days = Annotated[
+    tuple[int, ...],
+    BeforeValidator(_parsed("days", parse_days)),
+    WithJsonSchema({"type": "string", "examples": ["mon-fri", "sat,sun"]}),
+]
+TimeZone = Annotated[
+    str,
+    BeforeValidator(_parsed("time zone", parse_timezone)),
+    WithJsonSchema({"type": "string", "examples": ["Europe/Amsterdam"]}),
 ]
 
 
@@ -84,6 +135,60 @@ class SeedFile(_Part):
     prefix: str = Field("", description="Before every key.")
 
 
+class BandwidthFile(_Part):
+    """One line of a timetable of bandwidth."""
+
+    days: Days = Field(
+        EVERY_DAY, description="On which days of the week it begins.", json_schema_extra={"default": "mon-sun"}
+    )
+    start: TimeOfDay = Field(
+        0, alias="from", description="When it begins, local time.", json_schema_extra={"default": "00:00"}
+    )
+    end: TimeOfDay = Field(
+        24 * 60,
+        alias="to",
+        description="When it ends; a time before its beginning is on the day after.",
+        json_schema_extra={"default": "24:00"},
+    )
+    rate: Rate = Field(description="How many bytes a second: 50MB/s, 400Mbit/s, or unlimited.")
+
+    @model_validator(mode="after")
+    def _lasts(self) -> Self:
+        if self.start == self.end:
+            raise ValueError("it ends when it begins: leave out from and to for the whole day")
+        return self
+
+
+class LimitsFile(_Part):
+    """``limits:`` of a place: how much a run may ask of it, over all its worker processes."""
+
+    concurrency: Annotated[StrictInt, Field(ge=1, le=1024)] | None = Field(
+        None, description="How many objects a worker process has under way at most; found by trying below it."
+    )
+    requests_per_second: Annotated[StrictInt, Field(ge=1, le=1_000_000)] | None = Field(
+        None, description="How many requests a second."
+    )
+    bandwidth: Annotated[
+        list[BandwidthFile],
+        Field(min_length=1),
+        BeforeValidator(
+            _rate_or_table,
+            json_schema_input_type=Annotated[str, WithJsonSchema(_RATE_SCHEMA)] | BandwidthFile | list[BandwidthFile],
+        ),
+    ] = Field(
+        default_factory=list, description="A rate, or a timetable: the first line that matches the local time wins."
+    )
+    timezone: TimeZone = Field("UTC", description="The time zone of the timetable.")
+
+    @model_validator(mode="after")
+    def _reached(self) -> Self:
+        lines = self.bandwidth
+        for number, line in enumerate(lines[:-1], 1):
+            if set(line.days) == set(EVERY_DAY) and line.end - line.start == 24 * 60:
+                raise ValueError(f"bandwidth: line {number} matches at any time, so the lines after it are never used")
+        return self
+
+
 class PlaceFile(BaseModel):
     """One of ``places:``. Fields beside these are its connector's."""
 
@@ -102,6 +207,7 @@ class PlaceFile(BaseModel):
         | None
     ) = Field(None, description="What the emulator is filled with before the drill.")
     jurisdiction: Text | None = Field(None, description='Under whose law it is, for the report: "NL", "US", "NO".')
+    limits: LimitsFile | None = Field(None, description="How much a run may ask of it.")
 
 
 class RouteFile(_Part):

@@ -11,10 +11,11 @@ from typing import TypeVar
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
+from exitdrill.model.limits import BandwidthLine, Limits
 from exitdrill.plan.checks import Known, check_drill, check_playbook, in_order
 from exitdrill.plan.drill import Asset, DrillPlan, Objectives, Phase, Place, Playbook, Route, Step
 from exitdrill.plan.explain import explain
-from exitdrill.plan.files import VERSION, AssetFile, DrillFile, ObjectivesFile, PlaceFile, PlaybookFile
+from exitdrill.plan.files import VERSION, AssetFile, DrillFile, LimitsFile, ObjectivesFile, PlaceFile, PlaybookFile
 from exitdrill.plan.problems import Problem, Problems
 from exitdrill.plan.settings import ConnectorSettings
 from exitdrill.plan.source import Node, read
@@ -143,7 +144,13 @@ def _place(name: str, file: PlaceFile) -> Place:
         emulator=file.emulator,
         seed=seeds or None,
         jurisdiction=file.jurisdiction,
+        limits=Limits() if file.limits is None else _limits(file.limits),
     )
+
+
+def _limits(file: LimitsFile) -> Limits:
+    lines = tuple(BandwidthLine(line.rate, line.days, line.start, line.end) for line in file.bandwidth)
+    return Limits(file.concurrency, file.requests_per_second, lines, file.timezone)
 
 
 def _asset(file: AssetFile) -> Asset:

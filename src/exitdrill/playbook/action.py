@@ -33,7 +33,7 @@ class StepContext:
 
     def of_asset(self, asset: Asset) -> AssetContext:
         """What the asset's kind is given."""
-        return self.run.asset_context(asset, self.step, self._submit)
+        return self.run.asset_context(asset, self.step, self._submit, self.conductor.width)
 
     def _submit(self, name: str, job: Job) -> Callable[[], Result]:
         return self.conductor.submit(name, run_job, job).result

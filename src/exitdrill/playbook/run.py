@@ -5,7 +5,7 @@ import os
 import secrets
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from threading import Event
@@ -109,13 +109,18 @@ class Run:
         """The places of the drill, opened in this process."""
         return Places(self.plan, self.base, self.environ())
 
-    def asset_context(self, asset: Asset, step: Step | None, submit: "Submit | None" = None) -> AssetContext:
-        """What the kind of an asset is given."""
+    def asset_context(
+        self, asset: Asset, step: Step | None, submit: "Submit | None" = None, width: int = 1
+    ) -> AssetContext:
+        """What the kind of an asset is given; ``width`` is how many jobs run side by side, of all assets together."""
 
         def run_jobs(jobs: "list[tuple[str, Job]]") -> list[Result]:
             if submit is None:
                 return [run_job(job) for _, job in jobs]
-            return [pending() for pending in [submit(name, job) for name, job in jobs]]
+            # other assets' jobs may be under way beside these: then all that can run share a place's limits
+            share = width if len(self.plan.assets) > 1 else max(1, min(width, len(jobs)))
+            shared = [(name, replace(job, options={"share": share, **job.options})) for name, job in jobs]
+            return [pending() for pending in [submit(name, job) for name, job in shared]]
 
         return AssetContext(
             plan=self.plan,

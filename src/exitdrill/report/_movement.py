@@ -68,8 +68,9 @@ def spent(plan: DrillPlan, record: RunRecord) -> tuple[Block, ...]:
 
 def _transfer(legs: list[LegRecord]) -> str:
     took = duration(sum(leg.duration_ns for leg in legs) / NS)
-    waited = duration(sum(leg.waited_ns for leg in legs) / NS)
-    return f"{took} summed over assets, {waited} waited over all threads before trying again"
+    waited, limited = sum(leg.waited_ns for leg in legs), sum(leg.limited_ns for leg in legs)
+    text = f"{took} summed over assets, {duration(waited / NS)} waited over all threads before trying again"
+    return f"{text}, {duration(limited / NS)} for the drill's own limits" if limited else text
 
 
 def volumes(record: RunRecord) -> tuple[Block, ...]:

@@ -85,6 +85,7 @@ class Evacuation:
         stopped: Whether to stop.
         moved: Told how many bytes have passed.
         packed_bytes: Objects of at most so many bytes are brought as parcels for a pack; -1 for none.
+        fetched: Told of the bytes of parcels, which only leave the source; ``moved`` if left out.
     """
 
     def __init__(
@@ -95,11 +96,12 @@ class Evacuation:
         stopped: Stopped,
         moved: Callable[[int], None],
         packed_bytes: int = -1,
+        fetched: Callable[[int], None] | None = None,
     ) -> None:
         """See the class."""
         self._source, self._vault, self._kinds = source, vault, kinds | Hasher.DEFAULT
         self._stopped, self._moved = stopped, moved
-        self._packed_bytes = packed_bytes
+        self._packed_bytes, self._fetched = packed_bytes, fetched or moved
         self._ranges = RangeReader(source, stopped)
 
     def __call__(self, row: InventoryRow, memory: UploadMemory) -> LedgerRow | Parcel:
@@ -136,7 +138,7 @@ class Evacuation:
             return self._not_read(row, self._unread(row, error), str(error))
         if entry.size != row.size:
             return self._not_read(row, Outcome.CHANGED, f"{entry.size} bytes, listed as {row.size}")
-        self._moved(len(data))
+        self._fetched(len(data))
         claims = row.digests.merged(entry.digests)
         ours = digests_of(data, self._kinds | claims.kinds)
         # What the listing said of this very version need not be put together again from this answer.
@@ -262,6 +264,8 @@ class Rebuild:
         mapping: How keys are renamed.
         stopped: Whether to stop.
         moved: Told how many bytes have passed.
+        shelf: Where objects in packs are taken from.
+        delivered: Told of the bytes taken out of packs, which only go to the target; ``moved`` if left out.
     """
 
     def __init__(
@@ -273,10 +277,12 @@ class Rebuild:
         mapping: str,
         stopped: Stopped,
         moved: Callable[[int], None],
+        shelf: PackShelf | None = None,
+        delivered: Callable[[int], None] | None = None,
     ) -> None:
         """See the class."""
         self._vault, self._target = vault, target
-        self._shelf = PackShelf(vault)
+        self._shelf, self._delivered = shelf or PackShelf(vault), delivered or moved
         self._source_prefix, self._prefix, self._mapping = source_prefix, prefix, mapping
         self._stopped, self._moved = stopped, moved
 
@@ -317,7 +323,7 @@ class Rebuild:
             return self._unfetched(row, key, wrong)
         if self._stopped():
             raise StoppedError("stopped while an object was under way")
-        self._moved(row.size)
+        self._delivered(row.size)
         try:
             receipt = self._target.write(WriteRequest(key, BytesBody(data), _envelope(row.envelope), ours))
         except ConnectorError as error:

@@ -20,7 +20,7 @@ class Job:
     parts: tuple[int, ...] = ()
     """For the legs: which parts."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """JSON values: ``threads``, ``seed``, ``part_rows`` …"""
+    """JSON values: ``threads``, ``seed``, ``part_rows``, ``share`` (among how many workers a limit is shared) …"""
 
     def to_json(self) -> str:
         """On one line."""
@@ -55,3 +55,4 @@ class Result:
     retries: int = 0
     throttled: int = 0
     waited_ns: int = 0
+    limited_ns: int = 0

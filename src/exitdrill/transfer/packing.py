@@ -11,7 +11,7 @@ The format of a pack is `exitdrill.transfer.packs`.
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from exitdrill.connector.objects import BytesBody, ObjectStore, WriteRequest
@@ -30,6 +30,12 @@ MEMBER_BYTES = 1024 * 1024
 _OLD_SECONDS = 5.0
 """A pack is closed after this time too, so that a slow source does not keep rows uncommitted for long."""
 _SHELF_PACKS = 2
+
+Moved = Callable[[int], None]
+
+
+def _unheeded(_count: int) -> None:
+    pass
 
 
 @dataclass(slots=True)
@@ -71,6 +77,13 @@ class _PackBody(BytesBody):
     """A pack's bytes, already summed."""
 
     known: Digests
+    moved: Callable[[int], None]
+
+    def open(self, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """As `exitdrill.connector.objects.Body.open`, at the vault's pace."""
+        for chunk in BytesBody.open(self, offset, length):
+            self.moved(len(chunk))
+            yield chunk
 
     def digests(self) -> Digests:
         """As `exitdrill.connector.objects.DigestingBody`."""
@@ -85,13 +98,20 @@ class Packing:
         name: Gives each pack its key in the vault; never the same one twice.
         wake: Set when there is a pack to write.
         pack_bytes: When a pack is full.
+        moved: Told how many bytes of packs go to the vault.
     """
 
     def __init__(
-        self, vault: ObjectStore, name: Callable[[], str], wake: threading.Event, pack_bytes: int = PACK_BYTES
+        self,
+        vault: ObjectStore,
+        name: Callable[[], str],
+        wake: threading.Event,
+        pack_bytes: int = PACK_BYTES,
+        moved: Moved = _unheeded,
     ) -> None:
         """See the class."""
         self._vault, self._name, self._wake, self._pack_bytes = vault, name, wake, pack_bytes
+        self._moved = moved
         self._room = threading.Condition()
         self._fill()
         self._full: tuple[PackBuilder, list[tuple[int, Parcel, int]]] | None = None
@@ -156,7 +176,7 @@ class Packing:
         data = builder.finish()
         # Its members carry their own SHA-256; for the pack as a whole the sum that servers check is enough.
         ours, key = digests_of(data, frozenset({DigestKind.CRC64NVME})), self._name()
-        receipt = self._vault.write(WriteRequest(key, _PackBody(data, ours), digests=ours))
+        receipt = self._vault.write(WriteRequest(key, _PackBody(data, ours, self._moved), digests=ours))
         attested = receipt.entry.digests.only(self._vault.capabilities.attests)
         if receipt.entry.size != len(data) or attested.compare(ours) is Comparison.DIFFERENT:
             raise TransientError("the vault holds other bytes than were sent", resource=self._vault.describe(key))
@@ -178,11 +198,12 @@ class PackShelf:
 
     Args:
         vault: Where they are.
+        moved: Told how many bytes of packs come from the vault.
     """
 
-    def __init__(self, vault: ObjectStore) -> None:
+    def __init__(self, vault: ObjectStore, moved: Moved = _unheeded) -> None:
         """See the class."""
-        self._vault = vault
+        self._vault, self._moved = vault, moved
         self._lock = threading.Lock()
         self._held: OrderedDict[tuple[str, str | None], _Held] = OrderedDict()
 
@@ -212,6 +233,7 @@ class PackShelf:
         with self._vault.read(row.vault_key, etag=row.vault_etag) as stream:
             data, position = bytearray(stream.entry.size), 0
             for chunk in stream.chunks():
+                self._moved(len(chunk))
                 data[position : position + len(chunk)] = chunk
                 position += len(chunk)
         return memoryview(data)

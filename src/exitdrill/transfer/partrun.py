@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from exitdrill.connector.objects import UploadMemory
+from exitdrill.connector.window import Slots
 from exitdrill.errors import StoppedError, TransientError
 from exitdrill.model.objects import Outcome
 from exitdrill.transfer.crew import Crew
@@ -71,6 +72,7 @@ class PartRun(Generic[Row]):
         stopped: Whether to stop.
         meter: Counts.
         packing: Makes the packs of this part, given the event that asks for their writing; None where there are none.
+        slots: Where a copy waits for its slot before it begins, if there may be fewer slots than threads.
     """
 
     def __init__(
@@ -86,11 +88,13 @@ class PartRun(Generic[Row]):
         stopped: Callable[[], bool],
         meter: Meter,
         packing: Callable[[threading.Event], Packing] | None = None,
+        slots: Slots | None = None,
     ) -> None:
         """See the class."""
         self._source, self._target, self._work_path = source, target, work
         self._cls: type[Row] = cls
         self._copy: Copy[Row] = copy
+        self._slots = slots or Slots()
         self._leg, self._flush = leg, flush
         self._threads, self._stopped, self._meter = threads, stopped, meter
         self._wake = threading.Event()
@@ -165,7 +169,7 @@ class PartRun(Generic[Row]):
         if self._stopped():
             raise StoppedError("stopped")
         try:
-            result = self._copy(row, RowMemory(work, n))
+            result = self._in_slot(row, RowMemory(work, n))
         except TransientError as error:
             if (refused := self._failed(n, row, error, last=last)) is None:
                 return
@@ -187,6 +191,16 @@ class PartRun(Generic[Row]):
         with self._lock:
             self._meter.objects += 1
             self._meter.errors += not arrived
+
+    def _in_slot(self, row: Row, memory: UploadMemory) -> LedgerRow | Parcel:
+        self._slots.acquire(self._stopped)
+        ok = False
+        try:
+            result = self._copy(row, memory)
+            ok = True
+        finally:
+            self._slots.release(ok)
+        return result
 
     def _failed(self, n: int, row: Row, error: TransientError, *, last: bool) -> LedgerRow | None:
         """What becomes of an object whose place did not answer: another try, or the end of it, or of the leg."""

@@ -13,7 +13,8 @@ from exitdrill import plan as plans
 from exitdrill.clock import SystemClock, format_utc
 from exitdrill.connector.objects import ObjectStore
 from exitdrill.connector.provider import Provider
-from exitdrill.connector.retry import RetryPolicy, Tally
+from exitdrill.connector.retry import Tally
+from exitdrill.connector.window import Slots
 from exitdrill.errors import NotFoundError, RunError
 from exitdrill.model.digests import DigestKind
 from exitdrill.plan.drill import Asset
@@ -24,7 +25,8 @@ from exitdrill.transfer.inventory import STEM, PartSize, make_inventory
 from exitdrill.transfer.job import Job
 from exitdrill.transfer.lastlook import last_look
 from exitdrill.transfer.layout import RunDirectory
-from exitdrill.transfer.packing import MEMBER_BYTES, PACK_BYTES, Packing
+from exitdrill.transfer.limits import Pace, limits_for, threads_for
+from exitdrill.transfer.packing import MEMBER_BYTES, PACK_BYTES, Packing, PackShelf
 from exitdrill.transfer.partrun import Meter, PartRun
 from exitdrill.transfer.places import Places, container_of, narrowed, prefix_of, vault_container
 from exitdrill.transfer.rows import InventoryRow, LedgerRow, part_path
@@ -43,9 +45,9 @@ class _Context:
         self.job, self.directory, self.meter, self.stopped = job, directory, meter, stopped
         self.plan = plans.from_json(json.loads(directory.plan.read_bytes()))
         self.places = Places(self.plan, Path(directory.facts().base))
-        self.retry = RetryPolicy()
+        self.tally = Tally()
         self.clock = SystemClock()
-        self.threads = int(job.options.get("threads", _THREADS))
+        self._paces: dict[str, Pace] = {}
         self._open = ExitStack()
 
     @property
@@ -56,8 +58,46 @@ class _Context:
     def scratch(self) -> Path:
         return self.directory.scratch("sort")
 
+    def threads(self, *roles: str) -> int:
+        """How many objects are under way at most, at places in these roles."""
+        asked = self.job.options.get("threads")
+        places = [self.places.place(role) for role in roles]
+        return threads_for(None if asked is None else int(asked), _THREADS, *places)
+
+    def pace(self, role: str) -> Pace:
+        """How fast to go at the place in that role."""
+        if role not in self._paces:
+            limits = limits_for(self.places.place(role), int(self.job.options.get("share", 1)))
+            self._paces[role] = Pace(limits, self.threads(role), self.tally, self.clock, self._waiting)
+        return self._paces[role]
+
+    def slots(self, *roles: str) -> Slots:
+        """A copy's slots at the places it is under way at."""
+        return Slots(*(self.pace(role).window for role in roles))
+
+    def moved(self, *roles: str) -> Callable[[int], None]:
+        """Told of an object's bytes that pass, by these places: counts them, at the pace of each."""
+        paces = [pace for role in roles if (pace := self.pace(role)).bandwidth is not None]
+        if not paces:
+            return self.meter.moved
+
+        def moved(size_bytes: int) -> None:
+            for pace in paces:
+                pace.moved(size_bytes)
+            self.meter.moved(size_bytes)
+
+        return moved
+
+    def pace_facts(self) -> Facts:
+        """What the paces have come to, by the place's name."""
+        return {"pace": {self.places.place(role).name: pace.facts() for role, pace in self._paces.items()}}
+
+    def _waiting(self) -> bool:
+        self.meter.beats += 1  # a wait that the drill or a place asked for is no stall
+        return self.stopped()
+
     def provider(self, role: str) -> Provider:
-        return self._open.enter_context(self.places.open(role, self.retry))
+        return self._open.enter_context(self.places.open(role, self.pace(role).retry))
 
     def container(self, role: str) -> str:
         if role == "vault":
@@ -93,12 +133,14 @@ def _evacuate(ctx: _Context) -> Facts:
     kinds = frozenset(DigestKind(kind) for kind in ctx.job.options.get("digests", ()))
     pack_bytes = int(ctx.job.options.get("pack_bytes", PACK_BYTES))
     packed_bytes = int(ctx.job.options.get("packed_object_bytes", MEMBER_BYTES)) if pack_bytes else -1
-    copy = Evacuation(ctx.store("source"), vault, kinds, ctx.stopped, ctx.meter.moved, packed_bytes)
+    roles = "source", "vault"
+    moved, fetched = ctx.moved(*roles), ctx.moved("source")
+    copy = Evacuation(ctx.store("source"), vault, kinds, ctx.stopped, moved, packed_bytes, fetched)
     inventory, ledger = ctx.directory.inventory(ctx.asset.name), ctx.directory.ledger(ctx.asset.name)
     for n in ctx.job.parts:
         source, target = part_path(inventory, STEM, n), part_path(ledger, "evacuate", n)
         work = _work(ctx, ctx.job.task, n)
-        packing = _packing(vault, n, pack_bytes)
+        packing = _packing(vault, n, pack_bytes, ctx.pace("vault").moved)
         PartRun(
             source,
             InventoryRow,
@@ -107,33 +149,48 @@ def _evacuate(ctx: _Context) -> Facts:
             "evacuate",
             copy,
             vault.flush,
-            ctx.threads,
+            ctx.threads(*roles),
             ctx.stopped,
             ctx.meter,
             packing,
+            ctx.slots(*roles),
         ).run()
-    return {}
+    return ctx.pace_facts()
 
 
-def _packing(vault: ObjectStore, part: int, pack_bytes: int) -> Callable[[threading.Event], Packing]:
+def _packing(
+    vault: ObjectStore, part: int, pack_bytes: int, moved: Callable[[int], None]
+) -> Callable[[threading.Event], Packing]:
     """Packs of one part. Their names are never used twice: a worker that was killed may have left one behind."""
-    return lambda wake: Packing(vault, lambda: f"packs/{part:06d}-{secrets.token_hex(8)}", wake, pack_bytes)
+    return lambda wake: Packing(vault, lambda: f"packs/{part:06d}-{secrets.token_hex(8)}", wake, pack_bytes, moved)
 
 
 def _rebuild(ctx: _Context) -> Facts:
     # Here and not in the process that conducts: after the cut only severed processes speak to any place.
     ctx.provider("target").ensure_container(ctx.container("target"))
     asset, target_store = ctx.asset, ctx.store("target")
-    prefixes = prefix_of(asset.source), prefix_of(asset.target)
-    copy = Rebuild(ctx.store("vault"), target_store, *prefixes, asset.rename, ctx.stopped, ctx.meter.moved)
+    prefixes, roles = (prefix_of(asset.source), prefix_of(asset.target)), ("vault", "target")
+    vault = ctx.store("vault")
+    shelf, delivered = PackShelf(vault, ctx.pace("vault").moved), ctx.moved("target")
+    copy = Rebuild(vault, target_store, *prefixes, asset.rename, ctx.stopped, ctx.moved(*roles), shelf, delivered)
     ledger = ctx.directory.ledger(asset.name)
     for n in ctx.job.parts:
         source, target = part_path(ledger, "evacuate", n), part_path(ledger, "rebuild", n)
         work = _work(ctx, ctx.job.task, n)
         PartRun(
-            source, LedgerRow, target, work, "rebuild", copy, target_store.flush, ctx.threads, ctx.stopped, ctx.meter
+            source,
+            LedgerRow,
+            target,
+            work,
+            "rebuild",
+            copy,
+            target_store.flush,
+            ctx.threads(*roles),
+            ctx.stopped,
+            ctx.meter,
+            slots=ctx.slots(*roles),
         ).run()
-    return {}
+    return ctx.pace_facts()
 
 
 def _last_look(ctx: _Context) -> Facts:
@@ -153,10 +210,10 @@ def _last_look(ctx: _Context) -> Facts:
 
 
 def _read_back(ctx: _Context) -> Facts:
-    store, ledger = ctx.store("target"), ctx.directory.ledger(ctx.asset.name)
+    store, ledger, threads = ctx.store("target"), ctx.directory.ledger(ctx.asset.name), ctx.threads("target")
     for n in ctx.job.parts:
-        read_part_back(store, ledger, n, ctx.threads, ctx.stopped, ctx.meter)
-    return {}
+        read_part_back(store, ledger, n, threads, ctx.stopped, ctx.meter, ctx.slots("target"), ctx.moved("target"))
+    return ctx.pace_facts()
 
 
 def _verify(ctx: _Context) -> Facts:
@@ -170,9 +227,11 @@ def _verify(ctx: _Context) -> Facts:
         bytes.fromhex(str(ctx.job.options["seed"])),
         asset.sample,
         asset.rename != "none",
-        ctx.threads,
+        ctx.threads("target"),
         ctx.stopped,
         ctx.meter,
+        ctx.slots("target"),
+        ctx.moved("target"),
     )
     mishaps = [asdict(mishap) for mishap in found.mishaps]
     return {"verification": asdict(found.record()), "mishaps": mishaps, "mishaps_total": found.mishaps_total}
@@ -198,7 +257,7 @@ def _clean(ctx: _Context, role: str) -> Facts:
     with suppress(NotFoundError):  # no container, nothing to clear
         clear_probe(store, probe_base(prefix, ctx.directory.id))
     done: Cleanup = clean_container(
-        provider, store, container, prefix, ours, made, ctx.scratch, ctx.threads, ctx.stopped, ctx.meter
+        provider, store, container, prefix, ours, made, ctx.scratch, ctx.threads(role), ctx.stopped, ctx.meter
     )
     facts = asdict(done)
     return {**facts, "container": store.resource}
@@ -231,4 +290,4 @@ def run_task(job: Job, directory: RunDirectory, meter: Meter, stopped: Callable[
         facts = _TASKS[job.task](context)
     finally:
         context.close()
-    return facts, context.retry.tally
+    return facts, context.tally

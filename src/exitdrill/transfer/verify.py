@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from exitdrill.connector.objects import ObjectStore
+from exitdrill.connector.window import Slots
 from exitdrill.errors import ArchivedError, ChangedError, DigestError, NotFoundError, StoppedError
 from exitdrill.model.digests import Comparison, DigestKind, Digests
 from exitdrill.model.record import Mishap, VerificationRecord
@@ -114,6 +115,8 @@ def verify(
     threads: int,
     stopped: Callable[[], bool],
     meter: Meter,
+    slots: Slots | None = None,
+    moved: Callable[[int], None] | None = None,
 ) -> Verification:
     """Compare a ledger with what the target lists, and read back what the level asks for.
 
@@ -129,6 +132,8 @@ def verify(
         threads: How many requests at once.
         stopped: Whether to stop.
         meter: Counts.
+        slots: Where an object waits for its slot, if there may be fewer slots than threads.
+        moved: Told how many bytes were read back; ``meter`` if left out.
 
     Raises:
         ConnectorError, StoppedError.
@@ -139,7 +144,7 @@ def verify(
     elif level is Level.SAMPLED:
         arrived = at_target(folder, scratch, meter, renamed=False)
         chosen = frozenset(row.key for row in sample(arrived, seed, sample_size))
-    check = _Check(store, level, chosen, stopped, meter)
+    check = _Check(store, level, chosen, stopped, meter, slots or Slots(), moved or meter.moved)
     try:
         return _compare(check, prefix, folder, scratch, renamed, threads)
     except ListingOutOfOrderError:
@@ -212,6 +217,8 @@ class _Check:
     """Keys to read back; None for all."""
     stopped: Callable[[], bool]
     meter: Meter
+    slots: Slots
+    moved: Callable[[int], None]
 
     def beat(self) -> None:
         """A sign of life, and the place to stop."""
@@ -221,6 +228,10 @@ class _Check:
 
     def __call__(self, row: LedgerRow, listed: InventoryRow) -> _Answer:
         """What became of it. Raises StoppedError, ConnectorError."""
+        with self.slots.held(self.stopped):
+            return self._judged(row, listed)
+
+    def _judged(self, row: LedgerRow, listed: InventoryRow) -> _Answer:
         if listed.size != row.size:
             return _Answer("different", f"{listed.size} bytes, should be {row.size}")
         if self.level is Level.LISTED:
@@ -231,7 +242,7 @@ class _Check:
             answer = self._asked(row)
         if not to_read or (answer is not None and answer.problem in ("different", "missing")):
             return answer or _Answer("unattested", "the target reports no digest of its own for it")
-        problem = row.read_back or read_back(self.store, row, self.stopped, self.meter)
+        problem = row.read_back or read_back(self.store, row, self.stopped, self.moved)
         if problem != "equal":
             return _Answer("different", problem, reread=True)
         return _Answer("equal", "" if answer is None or answer.problem != "equal" else answer.detail, reread=True)
@@ -252,7 +263,7 @@ class _Check:
         return _judge(stat.digests.only(self.store.capabilities.attests), row)
 
 
-def read_back(store: ObjectStore, row: LedgerRow, stopped: Callable[[], bool], meter: Meter) -> str:
+def read_back(store: ObjectStore, row: LedgerRow, stopped: Callable[[], bool], moved: Callable[[int], None]) -> str:
     """Read an object at the target and compare every byte with the ledger: ``equal``, or what is wrong.
 
     Raises StoppedError, and ConnectorError for what says nothing about the object.
@@ -261,9 +272,9 @@ def read_back(store: ObjectStore, row: LedgerRow, stopped: Callable[[], bool], m
         if row.size <= _AT_ONCE_BYTES:
             entry, data = store.read_small(row.target_key, size=row.size)
             size, found = entry.size, hashlib.sha256(data).digest()
-            meter.moved(len(data))
+            moved(len(data))
         else:
-            size, found = _hashed(store, row, stopped, meter)
+            size, found = _hashed(store, row, stopped, moved)
     except (NotFoundError, ChangedError, ArchivedError, DigestError) as error:
         return f"cannot be read back: {error}"
     if size != row.size or found != row.sha256:
@@ -271,7 +282,9 @@ def read_back(store: ObjectStore, row: LedgerRow, stopped: Callable[[], bool], m
     return "equal"
 
 
-def _hashed(store: ObjectStore, row: LedgerRow, stopped: Callable[[], bool], meter: Meter) -> tuple[int, bytes]:
+def _hashed(
+    store: ObjectStore, row: LedgerRow, stopped: Callable[[], bool], moved: Callable[[int], None]
+) -> tuple[int, bytes]:
     hasher, size = hashlib.sha256(), 0
     with store.read(row.target_key) as stream:
         for chunk in stream.chunks():
@@ -279,16 +292,24 @@ def _hashed(store: ObjectStore, row: LedgerRow, stopped: Callable[[], bool], met
                 raise StoppedError("stopped while reading back")
             hasher.update(chunk)
             size += len(chunk)
-            meter.moved(len(chunk))
+            moved(len(chunk))
     return size, hasher.digest()
 
 
 def read_part_back(
-    store: ObjectStore, folder: Path, number: int, threads: int, stopped: Callable[[], bool], meter: Meter
+    store: ObjectStore,
+    folder: Path,
+    number: int,
+    threads: int,
+    stopped: Callable[[], bool],
+    meter: Meter,
+    slots: Slots | None = None,
+    moved: Callable[[int], None] | None = None,
 ) -> None:
     """Read every object of a rebuilt part back, and write the part once more with what was found.
 
     So that the reading spreads over processes; `verify` takes it from there. Nothing if it was done before.
+    ``slots`` and ``moved`` are as for `verify`.
 
     Raises StoppedError, ConnectorError, NoSpaceError.
     """
@@ -297,12 +318,14 @@ def read_part_back(
         return
     source = part_path(folder, "rebuild", number)
     found: dict[int, str] = {}
+    held, passed = slots or Slots(), moved or meter.moved
 
     def one(item: tuple[int, LedgerRow]) -> None:
         n, row = item
         if stopped():
             raise StoppedError("stopped while reading back")
-        problem = read_back(store, row, stopped, meter)
+        with held.held(stopped):
+            problem = read_back(store, row, stopped, passed)
         found[n] = problem
         meter.objects += 1
         meter.errors += problem != "equal"

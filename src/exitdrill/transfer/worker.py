@@ -94,7 +94,8 @@ def _carry_out(job: Job, directory: RunDirectory, wire: _Wire, stopped: Callable
         ended.set()
         ticker.join()
         wire.tick(meter)
-    wire.say("result", facts=facts, retries=tally.retries, throttled=tally.throttled, waited_ns=tally.waited_ns)
+    cost = {name: getattr(tally, name) for name in ("retries", "throttled", "waited_ns", "limited_ns")}
+    wire.say("result", facts=facts, **cost)
 
 
 def main() -> int:
