@@ -133,6 +133,8 @@ def _forecast(plan: DrillPlan, found: Readiness) -> None:
     table(("phase", "at best", "at worst", "critical path"), cells, right=(1, 2))
     out("")
     out(_against(plan, worst))
+    if plan.overlap:
+        out("The legs overlap: together they take less than their sum where they do not share one line.")
     asked = [s.id for s in plan.playbook.steps if s.approval or s.uses == MANUAL]
     if asked:
         out(harmless(f"Waiting for people is not in it: {', '.join(asked)}."))

@@ -115,6 +115,11 @@ class PrefectConductor:
         """Let running tasks end; begin none that waits."""
         self._exit.close()
 
+    @property
+    def width(self) -> int:
+        """As `Conductor.width`."""
+        return self._width
+
     def submit(self, name: str, function: Callable[..., T], *args: object) -> _Pending[T]:
         """As `Conductor.submit`."""
         context = copy_context() if FlowRunContext.get() is not None else self._context.copy()

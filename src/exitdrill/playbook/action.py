@@ -33,7 +33,7 @@ class StepContext:
 
     def of_asset(self, asset: Asset) -> AssetContext:
         """What the asset's kind is given."""
-        return self.run.asset_context(asset, self.step, self._submit)
+        return self.run.asset_context(asset, self.step, self._submit, self.conductor.width)
 
     def _submit(self, name: str, job: Job) -> Callable[[], Result]:
         return self.conductor.submit(name, run_job, job).result
@@ -46,6 +46,9 @@ class Action(ABC):
     """Carried out once for each asset, side by side where ``depends_on`` allows."""
     always: ClassVar[bool] = False
     """Carried out also when the drill has failed (teardown)."""
+
+    def prepare(self, ctx: StepContext) -> None:
+        """Before each attempt to carry out a `per_asset` action, for all of them together. Raises as `run`."""
 
     @abstractmethod
     def run(self, ctx: StepContext) -> None:

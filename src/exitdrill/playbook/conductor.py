@@ -55,6 +55,10 @@ class Pending(Protocol[T_co]):
 class Conductor(Protocol):
     """Runs tasks side by side and asks people."""
 
+    @property
+    def width(self) -> int:
+        """How many tasks run side by side."""
+
     def submit(self, name: str, function: Callable[..., T], *args: object) -> Pending[T]:
         """Begin ``function(*args)`` beside others. The function is a module's own, its arguments can be pickled."""
 
@@ -80,8 +84,13 @@ class LocalConductor:
 
     def __init__(self, asker: Asker = nobody_to_ask, width: int | None = None) -> None:
         """See the class."""
-        self._asker = asker
-        self._pool = ThreadPoolExecutor(width or cores(), "exitdrill-task")
+        self._asker, self._width = asker, width or cores()
+        self._pool = ThreadPoolExecutor(self._width, "exitdrill-task")
+
+    @property
+    def width(self) -> int:
+        """As `Conductor.width`."""
+        return self._width
 
     def submit(self, name: str, function: Callable[..., T], *args: object) -> Future[T]:  # noqa: ARG002 - Prefect shows it
         """Begin it on a thread."""
