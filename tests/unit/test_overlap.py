@@ -15,9 +15,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exitdrill.assess import assess
+from exitdrill.assets.grouping import Weight
 from exitdrill.assets.interface import AssetContext
 from exitdrill.assets.objects import ObjectsKind
-from exitdrill.assets.overlap import BOTH, EARLY, ENDED, EVACUATE, REBUILD, BothLegs, Group, Turns, went_through
+from exitdrill.assets.overlap import (
+    BOTH,
+    EARLY,
+    ENDED,
+    EVACUATE,
+    REBUILD,
+    BothLegs,
+    Group,
+    Turns,
+    turns_of,
+    went_through,
+)
 from exitdrill.clock import Lap, SystemClock, format_utc
 from exitdrill.connector.objects import BytesBody, WriteRequest
 from exitdrill.connector.registry import connector
@@ -113,6 +125,18 @@ def test_what_failed_comes_again_until_it_is_given_up() -> None:
     assert turns.next() is None
 
 
+@given(st.lists(st.integers(1, 10**7), max_size=300), st.integers(1, 8))
+def test_groups_come_one_after_the_other(objects: list[int], width: int) -> None:
+    """Every part once, in order; at most a hundred groups, and enough for the legs to overlap where there are parts."""
+    weights = {number: Weight(each, 0) for number, each in enumerate(objects, 1)}
+    groups = turns_of(weights, width)
+    assert [part for group in groups for part in group] == list(weights)
+    assert all(groups)
+    assert len(groups) <= min(100, len(objects))
+    if objects and max(objects) == min(objects):
+        assert len(groups) >= min(len(objects), 4 * width)
+
+
 # carrying both legs out
 
 
@@ -197,7 +221,7 @@ def test_every_group_goes_through_both_legs(tmp_path: Path) -> None:
     assert (cost["retries"], cost["busy_ns"], cost["longest_ns"]) == (4, 28, 7)
     assert 0 < cost["began_elapsed_ns"] < cost["ended_elapsed_ns"] <= legs.now_ns
     assert 0 < int(str(legs.facts[BOTH])) <= cost["duration_ns"]
-    assert (legs.facts[ENDED], legs.facts[EARLY]) == (None, asdict(Counts()))
+    assert (legs.facts[ENDED], legs.facts[EARLY]) == (None, {**asdict(Counts()), "parts": [1, 2, 3, 4, 5]})
     legs.done.clear()
     legs.run()
     assert legs.done == []
@@ -221,6 +245,8 @@ def test_once_all_is_evacuated_nothing_is_rebuilt_before_the_cut(tmp_path: Path)
     assert legs.through(EVACUATE) == [1, 2, 3, 4, 5]
     assert legs.through(REBUILD) == [1, 2, 3, 4]
     assert legs.facts[ENDED] is None
+    early: Any = legs.facts[EARLY]
+    assert early["parts"] == [1, 2, 3, 4]
     legs.done.clear()
     legs.run(all_evacuated=True)
     assert legs.done == []
@@ -294,7 +320,7 @@ def test_an_asset_is_not_rebuilt_before_what_it_depends_on(tmp_path: Path) -> No
     plan = replace(legs.context.plan, assets=(replace(needs, name="people", depends_on=()), needs))
     for name in ("files", "people"):
         for part in (1, 2):
-            write_part(part_path(inventory(name), STEM, part), (), InventoryRow)
+            write_part(part_path(inventory(name), STEM, part), (), InventoryRow, lambda: {"rows": 1, "bytes": 1})
         write_atomic(inventory(name) / "complete.json", b"{}")
     write_atomic(legs.directory.capabilities("target", "files"), json.dumps(_capabilities(tmp_path)).encode())
     context = replace(legs.context, plan=plan, asset=needs)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from exitdrill.assets.costs import LegCost
 from exitdrill.assets.grouping import Weight, groups_of
 from exitdrill.assets.interface import AssetContext, AssetKind, Forecast, Removed
-from exitdrill.assets.overlap import BOTH, EARLY, ENDED, EVACUATE, REBUILD, BothLegs, Group, went_through
+from exitdrill.assets.overlap import BOTH, EARLY, ENDED, EVACUATE, REBUILD, BothLegs, Group, turns_of, went_through
 from exitdrill.assets.preflight import describe_survey, object_checks, probed_capabilities
 from exitdrill.assets.survey import survey
 from exitdrill.clock import Clock, Stopwatch, parse_utc
@@ -72,7 +72,8 @@ class ObjectsKind(AssetKind):
 
         # What an asset depends on is up before it: also here.
         rebuilding = all(went_through(ctx.directory, name, REBUILD) for name in ctx.asset.depends_on)
-        groups = _groups(part_numbers(ctx.directory.inventory(ctx.asset.name), STEM))
+        numbers = part_numbers(ctx.directory.inventory(ctx.asset.name), STEM)
+        groups = turns_of({number: _weight(ctx, EVACUATE, number) for number in numbers}, ctx.width)
         BothLegs(contexts, job, all_evacuated).run(groups, rebuilding=rebuilding)
 
     def _vault(self, ctx: AssetContext) -> Mapping[str, Any]:
@@ -90,7 +91,9 @@ class ObjectsKind(AssetKind):
 
     def rebuild(self, ctx: AssetContext) -> None:
         """Copy every part to the target."""
-        self._legs(ctx, REBUILD, part_numbers(ctx.directory.ledger(ctx.asset.name), EVACUATE))
+        early = _mapping(ctx.facts.get(EARLY)).get("parts", ())
+        parts = sorted({*part_numbers(ctx.directory.ledger(ctx.asset.name), EVACUATE)}.difference(early))
+        self._legs(ctx, REBUILD, parts)
 
     def verify(self, ctx: AssetContext) -> bool:
         """Compare the ledger with the target at the level asked for."""
@@ -128,7 +131,7 @@ class ObjectsKind(AssetKind):
         found = [Mishap(**m) for m in [*look.get("mishaps", ()), *verification.get("mishaps", ())]]
         kept = [*mishaps, *more, *found]
         all_total = total + more_total + int(look.get("lost", 0)) + int(verification.get("mishaps_total", 0))
-        recovered = ctx.facts.get("recovered_elapsed_ns")
+        recovered, early = ctx.facts.get("recovered_elapsed_ns"), _mapping(ctx.facts.get(EARLY))
         return AssetRecord(
             ctx.asset.name,
             self.name,
@@ -146,7 +149,7 @@ class ObjectsKind(AssetKind):
             oldest_lost_change_utc=_moment(look.get("oldest_lost_utc")),
             error=str(ctx.facts.get("error") or ""),
             both_legs_ns=int(str(ctx.facts.get(BOTH) or 0)),
-            rebuilt_early=Counts(**_mapping(ctx.facts.get(EARLY))),
+            rebuilt_early=Counts(*(int(early.get(name, 0)) for name in ("objects", "size_bytes"))),
             overlap_ended=str(ctx.facts.get(ENDED) or ""),
         )
 

@@ -14,8 +14,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict
 
 from exitdrill.assets.costs import LegCost
+from exitdrill.assets.grouping import Weight
 from exitdrill.assets.interface import AssetContext
 from exitdrill.errors import ExitdrillError, StoppedError
+from exitdrill.model.journal import Json
 from exitdrill.model.record import Counts
 from exitdrill.transfer.inventory import STEM, is_complete
 from exitdrill.transfer.job import Job, Result
@@ -23,21 +25,44 @@ from exitdrill.transfer.layout import RunDirectory
 from exitdrill.transfer.rows import part_numbers
 from exitdrill.transfer.tally import leg_facts
 
-__all__ = ["BOTH", "EARLY", "ENDED", "EVACUATE", "REBUILD", "BothLegs", "Group", "Turns", "went_through"]
+__all__ = ["BOTH", "EARLY", "ENDED", "EVACUATE", "REBUILD", "BothLegs", "Group", "Turns", "turns_of", "went_through"]
 
 EVACUATE, REBUILD = "evacuate", "rebuild"
 BOTH = "both legs ns"
 """The fact that says how long jobs of both legs were under way."""
 EARLY = "rebuilt early"
-"""The fact that says how many objects and bytes were rebuilt before the cut."""
+"""The fact that says which parts were rebuilt before the cut, and how many objects and bytes."""
 ENDED = "overlap ended"
 """The fact that says why rebuilding beside the evacuation was given up."""
 
 Group = tuple[int, ...]
 """Parts of one job."""
 
+_GROUPS_AT_MOST = 100
+_GROUPS_A_WIDTH = 4
+"""At least so many groups for each job that runs beside others: the second leg waits for one of the first."""
+_GROUP_SECONDS = 60.0
 _FAILURES = 3
 """So many rebuilds may fail in a row before no more are tried; one is enough where trying again changes nothing."""
+
+
+def turns_of(parts: Mapping[int, Weight], width: int) -> list[Group]:
+    """Parts in groups that come one after the other, in order: small enough for the legs to overlap.
+
+    Args:
+        parts: Number to weight.
+        width: How many jobs run side by side.
+    """
+    total = sum(weight.seconds for weight in parts.values())
+    wanted = min(len(parts), _GROUPS_AT_MOST, max(_GROUPS_A_WIDTH * width, round(total / _GROUP_SECONDS)))
+    groups: list[list[int]] = []
+    begun = 0.0
+    for number in sorted(parts):
+        if len(groups) < wanted and begun * wanted >= total * len(groups):
+            groups.append([])
+        groups[-1].append(number)
+        begun += parts[number].seconds
+    return [tuple(group) for group in groups]
 
 
 class Turns:
@@ -148,10 +173,17 @@ class BothLegs:
                 for future in done:
                     self._ended(turns, future, *under_way.pop(future))
                 self._keep()
-        moved = sum(leg_facts(self._ctx.directory.ledger(self._ctx.asset.name), REBUILD)[0].outcomes.values(), Counts())
-        self._ctx.facts.put(EARLY, asdict(moved))
+        self._note_early()
         if self._error is not None:
             raise self._error
+
+    def _note_early(self) -> None:
+        """What is rebuilt by now: the rebuild's own step has groups without it, the same after every resume."""
+        ledger = self._ctx.directory.ledger(self._ctx.asset.name)
+        leg, _, _, _, _ = leg_facts(ledger, REBUILD)
+        arrived = sum((counts for outcome, counts in leg.outcomes.items() if outcome.arrived), Counts())
+        moved: dict[str, Json] = {**asdict(arrived)}
+        self._ctx.facts.put(EARLY, {**moved, "parts": list[Json](part_numbers(ledger, REBUILD))})
 
     def _turns(self, groups: tuple[Group, ...], *, rebuilding: bool) -> Turns:
         ledger = self._ctx.directory.ledger(self._ctx.asset.name)
