@@ -267,9 +267,10 @@ class LocalStore(ObjectStore):
 
     def _write_data(self, request: WriteRequest, tmp: int, temporary: str) -> Digests:
         body, size = request.body, request.body.size
-        # Who brings digests with the bytes has computed them from these very bytes, in this process.
+        # Who brings digests with the bytes has computed them from these very bytes, in this process; perhaps not all
+        # that are promised.
         own = isinstance(body, DigestingBody)
-        hasher = Hasher(() if own else Hasher.DEFAULT | request.digests.kinds)
+        hasher = Hasher(request.digests.kinds if own else Hasher.DEFAULT | request.digests.kinds)
         fd = os.open(temporary, CREATE, 0o600, dir_fd=tmp)
         try:
             for chunk in body.open():
@@ -282,7 +283,7 @@ class LocalStore(ObjectStore):
         if hasher.length_bytes != size:
             msg = f"the body gave {hasher.length_bytes} bytes, not the {size} it promised"
             raise DigestError(msg, resource=self.describe(request.key))
-        ours = body.digests() if isinstance(body, DigestingBody) else hasher.digests()
+        ours = hasher.digests().merged(body.digests()) if isinstance(body, DigestingBody) else hasher.digests()
         if ours.only(request.digests.kinds) != request.digests:
             kinds = ", ".join(kind for kind in request.digests.kinds if ours.get(kind) != request.digests.get(kind))
             raise DigestError(f"the bytes do not have the {kinds} promised", resource=self.describe(request.key))
