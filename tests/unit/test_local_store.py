@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event, Thread
@@ -31,6 +32,7 @@ from exitdrill.errors import (
     ReadOnlyError,
     UsageError,
 )
+from exitdrill.model.digests import DigestKind, Digests
 from exitdrill.model.objects import Envelope, ObjectEntry, pairs
 from exitdrill.testing.conformance import digests_of, put
 from exitdrill.testing.keys import keys
@@ -377,6 +379,22 @@ def test_a_body_of_another_size_is_refused(store: LocalStore, root: Path) -> Non
     with pytest.raises(DigestError, match="gave 4 bytes, not the 10"):
         store.write(WriteRequest(KEY, Short()))
     assert [path.name for path in _regular(root)] == ["container.json"]
+
+
+def test_a_body_that_digests_less_than_is_promised(store: LocalStore) -> None:
+    """What is promised and not computed by the body is computed here: it is held against the bytes all the same."""
+
+    class Digesting(BytesBody):
+        def digests(self) -> Digests:
+            return digests_of(data).only({DigestKind.SHA256})
+
+    data = b"rebuilt"
+    promised = digests_of(data).only({DigestKind.SHA256, DigestKind.CRC64NVME, DigestKind.MD5})
+    receipt = store.write(WriteRequest(KEY, Digesting(data), digests=promised))
+    assert receipt.entry.size == len(data)
+    wrong = replace(promised, crc64nvme=bytes(8))
+    with pytest.raises(DigestError, match="the bytes do not have the crc64nvme promised"):
+        store.write(WriteRequest(KEY, Digesting(data), digests=wrong))
 
 
 def test_the_place(provider: LocalProvider, tmp_path: Path) -> None:

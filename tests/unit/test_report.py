@@ -362,7 +362,7 @@ def test_the_json_report_gives_back_record_and_verdict() -> None:
     plan, record = _run("k\x1b\x7f<")
     verdict = assess(plan, record)
     document = json.loads(render("json", plan, record, verdict))
-    assert set(document) == {"plan_digest", "record", "verdict"}
+    assert set(document) == {"plan_digest", "record", "verdict", "legs"}
     assert document["plan_digest"] == plan.digest
     assert load(RunRecord, json.dumps(document["record"]).encode(), "report") == record
     assert load(type(verdict), json.dumps(document["verdict"]).encode(), "report") == verdict

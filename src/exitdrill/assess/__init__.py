@@ -23,6 +23,8 @@ Rules, in the order in which they are applied:
    level takes; none different; none unattested from level ``attested`` up.
 8. *Severance.* The cut held when probed, and nothing but the probe tried to reach the source. Nothing probed
    although the source has endpoints is no proof. Not set, with a warning, when the playbook has no such step.
+   A rebuild that began before the cut (``overlap``) is a warning of its own: it ran while the source could be
+   reached. Its workers must be proven to have been cut off from their start, else severance is missed.
 9. *Teardown.* Complete with nothing left, or kept.
 10. *Findings* are ordered by severity, then drill, places, assets in the plan's order; ids follow that order.
     Every objective that is missed has at least one.

@@ -61,7 +61,11 @@ def _assets(plan: DrillPlan, record: RunRecord) -> Iterator[Finding]:
         if asset.name not in known:
             text = "in the record, but not in the plan; it was not judged"
             yield finding(Severity.WARNING, asset.name, text, "judge the record against the plan it was made with")
-        elif asset.error:
+            continue
+        if asset.overlap_ended:
+            text = f"rebuilding beside the evacuation was given up, the rest came after the cut: {asset.overlap_ended}"
+            yield finding(Severity.NOTE, asset.name, text, "put the cause right before the next drill with overlap")
+        if asset.error:
             remedy = "put the cause right and run the drill again"
             yield finding(gravity(known[asset.name]), asset.name, f"ended by an error: {asset.error}", remedy)
 

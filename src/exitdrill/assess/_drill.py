@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+from exitdrill.assess import _overlap
 from exitdrill.assess._common import DRILL, Judged, drill_rta_ns, finding, has_step, weighty
 from exitdrill.model.human import count, duration
 from exitdrill.model.record import AssetRecord, RunRecord, SeveranceRecord
@@ -112,11 +113,15 @@ def _severance(plan: DrillPlan, record: RunRecord) -> Judged:
         text = "the source was not severed although the playbook asks for it"
         why = finding(Severity.CRITICAL, DRILL, text, "look at the sever step and run the drill again")
         return Judged(ObjectiveResult("severance", DRILL, asked, "not severed", Judgement.MISSED), (why,))
-    problems = _cut_problems(record, cut)
+    problems = (*_cut_problems(record, cut), *_overlap.problems(record, cut))
     tried = sum(attempt.count for attempt in cut.attempts if attempt.during != "probe")
+    tried += sum(attempt.count for attempt in record.early_cut.attempts) if record.early_cut else 0
     actual = f"{'held' if not problems or (cut.holds and tried) else 'not proven'}, {count(tried, 'other attempt')}"
+    if lead := _overlap.lead_ns(record, cut):
+        actual += f"; the rebuild began {duration(lead / _NS)} before the cut"
     judgement = Judgement.MISSED if problems else Judgement.MET
-    return Judged(ObjectiveResult("severance", DRILL, asked, actual, judgement), problems)
+    found = (*problems, *_overlap.note(plan, record, cut))
+    return Judged(ObjectiveResult("severance", DRILL, asked, actual, judgement), found)
 
 
 def _cut_problems(record: RunRecord, cut: SeveranceRecord) -> tuple[Finding, ...]:

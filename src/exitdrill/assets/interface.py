@@ -66,6 +66,10 @@ class AssetContext:
     """Carries named jobs out side by side; raises what the first that failed raised."""
     arguments: Mapping[str, Json]
     """``with`` of the step."""
+    elapsed_ns: Callable[[], int]
+    """Drill time, in nanoseconds since the declaration."""
+    width: int = 1
+    """How many jobs run side by side."""
 
     def job(self, task: str, parts: tuple[int, ...] = (), **options: Json) -> Job:
         """A job on this asset."""
@@ -92,6 +96,16 @@ class AssetKind(ABC):
     @abstractmethod
     def evacuate(self, ctx: AssetContext) -> None:
         """Source → vault."""
+
+    def overlap(self, ctx: AssetContext, rebuild: AssetContext) -> None:  # noqa: ARG002 - of kinds that can
+        """Source → vault, and vault → target of what is there already. Without a kind's own: as `evacuate`.
+
+        Args:
+            ctx: Of the step that evacuates.
+            rebuild: Of the step that rebuilds, which comes after the cut and finds what is left. Jobs that it is
+                given here must be cut off early (`exitdrill.transfer.job.CUT_EARLY`).
+        """
+        self.evacuate(ctx)
 
     @abstractmethod
     def last_look(self, ctx: AssetContext) -> None:

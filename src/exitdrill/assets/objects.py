@@ -1,22 +1,25 @@
 """Objects: blobs of a container → the vault → objects of a bucket."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, ClassVar
 
+from exitdrill.assets.costs import LegCost
 from exitdrill.assets.grouping import Weight, groups_of
 from exitdrill.assets.interface import AssetContext, AssetKind, Forecast, Removed
+from exitdrill.assets.overlap import BOTH, EARLY, ENDED, EVACUATE, REBUILD, BothLegs, Group, turns_of, went_through
 from exitdrill.assets.preflight import describe_survey, object_checks, probed_capabilities
 from exitdrill.assets.survey import survey
 from exitdrill.clock import Clock, Stopwatch, parse_utc
 from exitdrill.connector.objects import ObjectStore
 from exitdrill.errors import ArchivedError, ChangedError, NotFoundError
 from exitdrill.model.digests import DigestKind
-from exitdrill.model.record import AssetRecord, Check, LegRecord, Mishap, VerificationRecord
+from exitdrill.model.record import AssetRecord, Check, Counts, LegRecord, Mishap, VerificationRecord
 from exitdrill.plan.drill import Level
 from exitdrill.transfer.client import cores
 from exitdrill.transfer.inventory import STEM, inventory_counts, inventory_rows, is_complete
-from exitdrill.transfer.job import Job, Result
+from exitdrill.transfer.job import CUT_EARLY, Job, Result
 from exitdrill.transfer.places import container_of, prefix_of, vault_container
 from exitdrill.transfer.rows import InventoryRow, part_numbers, part_path, summary
 from exitdrill.transfer.tally import MISHAPS_KEPT, leg_facts
@@ -54,11 +57,32 @@ class ObjectsKind(AssetKind):
 
     def evacuate(self, ctx: AssetContext) -> None:
         """Copy every part to the vault."""
+        self._legs(ctx, EVACUATE, part_numbers(ctx.directory.inventory(ctx.asset.name), STEM), **self._vault(ctx))
+
+    def overlap(self, ctx: AssetContext, rebuild: AssetContext) -> None:
+        """Copy every part to the vault, and parts that are there to the target, cut off from the source."""
+        options: Mapping[str, Mapping[str, Any]] = {EVACUATE: self._vault(ctx), REBUILD: {CUT_EARLY: True}}
+        contexts = {EVACUATE: ctx, REBUILD: rebuild}
+
+        def job(leg: str, group: Group) -> tuple[str, Job]:
+            return _job(contexts[leg], leg, group, **options[leg])
+
+        def all_evacuated() -> bool:
+            return all(went_through(ctx.directory, asset.name, EVACUATE) for asset in ctx.plan.assets)
+
+        # What an asset depends on is up before it: also here.
+        rebuilding = all(went_through(ctx.directory, name, REBUILD) for name in ctx.asset.depends_on)
+        numbers = part_numbers(ctx.directory.inventory(ctx.asset.name), STEM)
+        groups = turns_of({number: _weight(ctx, EVACUATE, number) for number in numbers}, ctx.width)
+        BothLegs(contexts, job, all_evacuated).run(groups, rebuilding=rebuilding)
+
+    def _vault(self, ctx: AssetContext) -> Mapping[str, Any]:
+        """What the evacuation needs to be told; the vault's container is noted before it is filled."""
         container = vault_container(ctx.directory.id, ctx.plan, ctx.asset)
         ctx.journal.record("container wanted", place=ctx.plan.vault.name, container=container, asset=ctx.asset.name)
         ctx.facts.put("vault container", container)
         digests = sorted(probed_capabilities(ctx, "target").attests & {DigestKind.MD5})
-        self._legs(ctx, "evacuate", part_numbers(ctx.directory.inventory(ctx.asset.name), STEM), digests=list(digests))
+        return {"digests": list(digests)}
 
     def last_look(self, ctx: AssetContext) -> None:
         """List the source once more and compare."""
@@ -67,7 +91,9 @@ class ObjectsKind(AssetKind):
 
     def rebuild(self, ctx: AssetContext) -> None:
         """Copy every part to the target."""
-        self._legs(ctx, "rebuild", part_numbers(ctx.directory.ledger(ctx.asset.name), "evacuate"))
+        early = _mapping(ctx.facts.get(EARLY)).get("parts", ())
+        parts = sorted({*part_numbers(ctx.directory.ledger(ctx.asset.name), EVACUATE)}.difference(early))
+        self._legs(ctx, REBUILD, parts)
 
     def verify(self, ctx: AssetContext) -> bool:
         """Compare the ledger with the target at the level asked for."""
@@ -105,7 +131,7 @@ class ObjectsKind(AssetKind):
         found = [Mishap(**m) for m in [*look.get("mishaps", ()), *verification.get("mishaps", ())]]
         kept = [*mishaps, *more, *found]
         all_total = total + more_total + int(look.get("lost", 0)) + int(verification.get("mishaps_total", 0))
-        recovered = ctx.facts.get("recovered_elapsed_ns")
+        recovered, early = ctx.facts.get("recovered_elapsed_ns"), _mapping(ctx.facts.get(EARLY))
         return AssetRecord(
             ctx.asset.name,
             self.name,
@@ -122,6 +148,9 @@ class ObjectsKind(AssetKind):
             lost_changes=int(look.get("lost", 0)),
             oldest_lost_change_utc=_moment(look.get("oldest_lost_utc")),
             error=str(ctx.facts.get("error") or ""),
+            both_legs_ns=int(str(ctx.facts.get(BOTH) or 0)),
+            rebuilt_early=Counts(*(int(early.get(name, 0)) for name in ("objects", "size_bytes"))),
+            overlap_ended=str(ctx.facts.get(ENDED) or ""),
         )
 
     def forecast(self, ctx: AssetContext) -> Forecast:
@@ -140,22 +169,25 @@ class ObjectsKind(AssetKind):
     def _legs(self, ctx: AssetContext, leg: str, parts: list[int], **options: Any) -> None:
         """Groups of parts: one a core, or more where there is much to do."""
         groups = groups_of({number: _weight(ctx, leg, number) for number in parts}, cores())
-        jobs = [(f"{leg} {ctx.asset.name} {_span(group)}", ctx.job(leg, group, **options)) for group in groups]
-        watch = Stopwatch(ctx.clock)
+        if not groups:
+            return
+        cost, began_ns = LegCost.load(ctx.facts, leg), ctx.elapsed_ns()
         results: list[Result] = []
         try:
-            results = ctx.run_jobs(jobs)
+            results = ctx.run_jobs([_job(ctx, leg, group, **options) for group in groups])
+            for result in results:
+                cost.add(result)
         finally:  # a leg that was stopped or failed has cost its time too
-            cost = _mapping(ctx.facts.get(f"{leg} cost"))
-            names = ("retries", "throttled", "waited_ns", "limited_ns")
-            total = {name: int(cost.get(name, 0)) + sum(getattr(r, name) for r in results) for name in names}
-            total["duration_ns"] = int(cost.get("duration_ns", 0)) + watch.elapsed_ns
-            ctx.facts.put(f"{leg} cost", dict(total))
+            cost.worked(began_ns, ctx.elapsed_ns())
+            cost.keep(ctx.facts, leg)
             _journal_paces(ctx, leg, results)
 
     def _with_cost(self, ctx: AssetContext, leg: LegRecord) -> LegRecord:
-        cost = {name: int(value) for name, value in _mapping(ctx.facts.get(f"{leg.leg} cost")).items()}
-        return LegRecord(leg.leg, leg.outcomes, **cost)
+        return LegRecord(leg.leg, leg.outcomes, **asdict(LegCost.load(ctx.facts, leg.leg)))
+
+
+def _job(ctx: AssetContext, leg: str, group: Group, **options: Any) -> tuple[str, Job]:
+    return f"{leg} {ctx.asset.name} {_span(group)}", ctx.job(leg, group, **options)
 
 
 def _weight(ctx: AssetContext, leg: str, number: int) -> Weight:

@@ -154,6 +154,8 @@ def _forecast(plan: DrillPlan, found: Readiness) -> None:
     out(_against(plan, worst))
     for line in says(plan, [least for row in rows for least in row.floors]):
         out(harmless(line))
+    if plan.overlap:
+        out("The legs overlap: together they take less than their sum where they do not share one line.")
     asked = [s.id for s in plan.playbook.steps if s.approval or s.uses == MANUAL]
     if asked:
         out(harmless(f"Waiting for people is not in it: {', '.join(asked)}."))

@@ -99,7 +99,7 @@ class PrefectConductor:
         """See the class. Raises RuntimeError outside a flow run."""
         if FlowRunContext.get() is None:
             raise RuntimeError("outside a flow run")
-        self._asker, self._seen, self.width = asker, seen, width
+        self._asker, self._seen, self._width = asker, seen, width
         self._stop = stop or threading.Event()
         self._limits = dict(limits or {})
         self._context = copy_context()
@@ -115,6 +115,11 @@ class PrefectConductor:
         """Let running tasks end; begin none that waits."""
         self._exit.close()
 
+    @property
+    def width(self) -> int:
+        """As `Conductor.width`."""
+        return self._width
+
     def submit(self, name: str, function: Callable[..., T], *args: object) -> _Pending[T]:
         """As `Conductor.submit`."""
         context = copy_context() if FlowRunContext.get() is not None else self._context.copy()
@@ -127,7 +132,7 @@ class PrefectConductor:
         with self._lock:
             if depth not in self._runners:
                 # the runner's own set-up reads settings from the flow's context
-                runner = self._context.copy().run(ThreadPoolTaskRunner[Any], self.width)
+                runner = self._context.copy().run(ThreadPoolTaskRunner[Any], self._width)
                 self._runners[depth] = self._exit.enter_context(runner)
             return self._runners[depth]
 

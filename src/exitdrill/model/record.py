@@ -13,11 +13,13 @@ from exitdrill.model.objects import Outcome
 
 __all__ = [
     "DISAGREES",
+    "EARLY_REBUILD",
     "FORMAT",
     "AssetRecord",
     "Attempt",
     "Check",
     "Counts",
+    "EarlyCutRecord",
     "LegRecord",
     "LossCount",
     "Mishap",
@@ -36,6 +38,10 @@ FORMAT = 1
 
 DISAGREES = "digest disagrees"
 """The `Mishap.problem` of an object that was copied, though the source's own digest says other bytes."""
+
+
+EARLY_REBUILD = "rebuild before the cut"
+"""The `Attempt.during` of a rebuild that ran beside the evacuation."""
 
 
 class RunStatus(StrEnum):
@@ -129,7 +135,15 @@ class LegRecord:
     limited_ns: int = 0
     """Over all threads, time waited for the drill's own limits, of requests and of bandwidth."""
     duration_ns: int = 0
-    """Wall time of the leg, from first byte to last."""
+    """Wall time during which any of its jobs was under way."""
+    began_elapsed_ns: int | None = None
+    """Drill time at which its first job began; None before it."""
+    ended_elapsed_ns: int | None = None
+    """Drill time at which its last job ended."""
+    busy_ns: int = 0
+    """Time of its workers, added up: each from its start to its end. Of jobs that ended well only."""
+    longest_ns: int = 0
+    """The longest of those jobs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +201,12 @@ class AssetRecord:
     """The oldest of their modification times: the recovery point lies just before it."""
     error: str = ""
     """What ended it, if something did."""
+    both_legs_ns: int = 0
+    """Wall time during which jobs of both legs were under way; only with ``overlap``."""
+    rebuilt_early: Counts = Counts()
+    """What of it was rebuilt before the cut."""
+    overlap_ended: str = ""
+    """Why rebuilding beside the evacuation was given up; the rest was then left to the time after the cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +217,7 @@ class Attempt:
     """``host:port``."""
     count: int
     during: str
-    """``probe`` for our own proof of the cut; otherwise the leg that tried."""
+    """``probe`` for our own proof of the cut; `EARLY_REBUILD`; otherwise the leg that tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +236,25 @@ class SeveranceRecord:
     """Attempts other than the probe's: hidden dependencies on the source."""
     holds: bool = False
     """The probe was refused everywhere, before the rebuild and after the verification."""
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyCutRecord:
+    """How the workers that rebuilt before the cut were kept from the source, and the proof of it."""
+
+    cut_utc: datetime
+    """From when on each of them started without the source."""
+    cut_elapsed_ns: int
+    refused: tuple[str, ...] = ()
+    """As `SeveranceRecord.refused`."""
+    removed_variables: tuple[str, ...] = ()
+    """As `SeveranceRecord.removed_variables`."""
+    probed: tuple[str, ...] = ()
+    """Addresses that a worker started like them tried and could not reach, while others could."""
+    attempts: tuple[Attempt, ...] = ()
+    """Attempts of theirs: hidden dependencies on the source."""
+    holds: bool = False
+    """The probe was refused everywhere, before the first of them and after the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +305,8 @@ class RunRecord:
     laps: tuple[Lap, ...] = ()
     assets: tuple[AssetRecord, ...] = ()
     severance: SeveranceRecord | None = None
+    early_cut: EarlyCutRecord | None = None
+    """Of a drill with ``overlap``."""
     teardown: TeardownRecord | None = None
     clock_steps_ns: tuple[int, ...] = ()
     """Jumps of the wall clock seen while the drill ran; negative is backwards."""
@@ -273,5 +314,7 @@ class RunRecord:
     """How many processes worked on it, one after the other."""
     orchestrator: str = ""
     """Which Prefect ran it, and where."""
+    width: int = 0
+    """How many jobs ran side by side at most; 0 where that is not known."""
     error: str = ""
     format: int = FORMAT

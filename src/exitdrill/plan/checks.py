@@ -18,7 +18,7 @@ from exitdrill.plan.secrets import has_reference
 from exitdrill.plan.settings import COMMON, ConnectorSettings, check_settings
 from exitdrill.plan.source import Node
 
-__all__ = ["PHASES", "ROLES", "Known", "check_drill", "check_playbook", "in_order"]
+__all__ = ["PHASES", "ROLES", "Known", "check_drill", "check_overlap", "check_playbook", "in_order"]
 
 ROLES = ("source", "vault", "target")
 PHASES = ("declare", "preflight", "inventory", "evacuate", "sever", "rebuild", "verify", "seal", "teardown")
@@ -26,6 +26,7 @@ PHASES = ("declare", "preflight", "inventory", "evacuate", "sever", "rebuild", "
 
 _MANUAL = "manual"
 _OBJECTS = "objects"
+_LEGS = ("assets.evacuate", "assets.rebuild")
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,3 +284,42 @@ def _phase_name(report: _Report, index: int, node: Node, seen: dict[str, Node]) 
         if late:
             report.at(node, path, f"phase {name} stands after {late[0]}", f"the order {', '.join(PHASES)}")
     seen[name] = node
+
+
+def check_overlap(file: str, root: Node, book: str, playbook: Node, problems: Problems) -> None:
+    """Check that a drill with ``overlap: true`` has two legs, and that nobody is asked between them.
+
+    Args:
+        file: The drill file.
+        root: Its root.
+        book: The playbook file.
+        playbook: Its root.
+        problems: What is found is added.
+    """
+    overlap = root.at("overlap")
+    if overlap is None or overlap.value is not True:
+        return
+    report = _Report(file, problems)
+    phases = playbook.at("phases")
+    groups = [phase.at("steps") for phase in (phases.items if phases else [])]
+    steps = [step for group in groups for step in (group.items if group else [])]
+    uses = [node.text if (node := step.at("uses")) else None for step in steps]
+    missing = [leg for leg in _LEGS if leg not in uses]
+    if missing:
+        what = f"{book} has no step that uses {' or '.join(missing)}: there is nothing to overlap"
+        report.at(overlap, ("overlap",), what, "overlap: false, or a playbook with both legs")
+        return
+    first, last = (uses.index(leg) for leg in _LEGS)
+    if last < first:
+        what = f"in {book} the rebuild stands before the evacuation"
+        report.at(overlap, ("overlap",), what, "a playbook that evacuates first")
+    for step in steps[first + 1 : last + 1]:
+        approval, step_id, used = step.at("approval"), step.at("id"), step.at("uses")
+        asked = approval if approval is not None and approval.value is True else None
+        if used is not None and used.text == _MANUAL:
+            asked = used
+        if asked is not None:
+            name = quoted(step_id.text or "") if step_id is not None else "a step"
+            what = f"step {name} waits for a person ({book}:{asked.line}), and the rebuild would begin before that"
+            hint = "who must be asked before the rebuild must be asked before the evacuation, if the two overlap"
+            report.at(overlap, ("overlap",), what, "overlap: false, or nobody to ask between the legs", hint)

@@ -164,6 +164,8 @@ class DrillPlan:
     playbook: Playbook
     keep: bool = False
     """Teardown leaves what the run made."""
+    overlap: bool = False
+    """A part is rebuilt as soon as it is evacuated; without, all rebuilding comes after the cut."""
     path: str = ""
     """The drill file, for messages; not part of the digest."""
     description: str = ""

@@ -271,6 +271,10 @@ class DrillFile(_Part):
     route: RouteFile = Field(description="Which place takes which role.")
     assets: Annotated[list[AssetFile], Field(min_length=1)] = Field(description="What must survive the exit.")
     keep: StrictBool = Field(default=False, description="Teardown leaves what the run made.")
+    overlap: StrictBool = Field(
+        default=False,
+        description="Rebuild each part as soon as it is evacuated: faster, and before the source is cut off.",
+    )
 
 
 class StepFile(_Part):

@@ -12,7 +12,7 @@ from typing import TypeVar
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from exitdrill.model.limits import BandwidthLine, Limits
-from exitdrill.plan.checks import Known, check_drill, check_playbook, in_order
+from exitdrill.plan.checks import Known, check_drill, check_overlap, check_playbook, in_order
 from exitdrill.plan.drill import Asset, DrillPlan, Objectives, Phase, Place, Playbook, Route, Step
 from exitdrill.plan.explain import explain
 from exitdrill.plan.files import VERSION, AssetFile, DrillFile, LimitsFile, ObjectivesFile, PlaceFile, PlaybookFile
@@ -111,6 +111,7 @@ def _playbook(path: Path, file: str, root: Node, known: Known, problems: Problem
         return None
     playbook = _validate(shown, found, PlaybookFile, problems)
     check_playbook(shown, found, known, problems)
+    check_overlap(file, root, shown, found, problems)
     return playbook
 
 
@@ -126,6 +127,7 @@ def _plan(drill: DrillFile, playbook: PlaybookFile, path: str) -> DrillPlan:
         assets=tuple(_asset(assets[name]) for name in order),
         playbook=_frozen_playbook(playbook),
         keep=drill.keep,
+        overlap=drill.overlap,
         path=path,
         description=drill.description,
     )

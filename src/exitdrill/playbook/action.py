@@ -47,6 +47,9 @@ class Action(ABC):
     always: ClassVar[bool] = False
     """Carried out also when the drill has failed (teardown)."""
 
+    def prepare(self, ctx: StepContext) -> None:
+        """Before each attempt to carry out a `per_asset` action, for all of them together. Raises as `run`."""
+
     @abstractmethod
     def run(self, ctx: StepContext) -> None:
         """Do it. Called again after a crash: go on where it was.

@@ -84,8 +84,13 @@ class LocalConductor:
 
     def __init__(self, asker: Asker = nobody_to_ask, width: int | None = None) -> None:
         """See the class."""
-        self._asker, self.width = asker, width or cores()
-        self._pool = ThreadPoolExecutor(self.width, "exitdrill-task")
+        self._asker, self._width = asker, width or cores()
+        self._pool = ThreadPoolExecutor(self._width, "exitdrill-task")
+
+    @property
+    def width(self) -> int:
+        """As `Conductor.width`."""
+        return self._width
 
     def submit(self, name: str, function: Callable[..., T], *args: object) -> Future[T]:  # noqa: ARG002 - Prefect shows it
         """Begin it on a thread."""

@@ -8,6 +8,7 @@ A person's answer is waited for in a lap of its own. `finish` writes the record 
 """
 
 from collections.abc import Iterator
+from functools import partial
 from threading import Timer
 
 from exitdrill.assess import assess
@@ -22,7 +23,7 @@ from exitdrill.errors import (
     can_resume,
 )
 from exitdrill.model import codec
-from exitdrill.model.record import RunStatus, StepRecord, StepStatus
+from exitdrill.model.record import EARLY_REBUILD, RunStatus, StepRecord, StepStatus
 from exitdrill.model.verdict import Verdict
 from exitdrill.plan.drill import Asset, Phase, Step
 from exitdrill.playbook.action import MANUAL, Action, StepContext, action, side_by_side
@@ -57,9 +58,12 @@ def execute(run: Run, conductor: Conductor, *, before: str | None = None) -> Non
     """
 
     def refused(job: Job, address: str) -> None:
-        run.state.refused(address, job.task)
+        early = job.cut_early and job.task == "rebuild"
+        run.state.refused(address, EARLY_REBUILD if early else job.task)
 
-    who = Watch(run.options.progress.tick, run.stop.is_set, refused, run.environ)
+    run.state.put("run", "width", conductor.width)
+    cut_early = partial(run.environ, cut_early=True)
+    who = Watch(run.options.progress.tick, run.stop.is_set, refused, run.environ, cut_early)
     with watch(run.directory, who):
         try:
             ready_emulators(run)
@@ -225,6 +229,7 @@ def _act(run: Run, conductor: Conductor, phase: Phase, step: Step, chosen: Actio
     if not chosen.per_asset:
         chosen.run(StepContext(run, step, conductor))
         return
+    chosen.prepare(StepContext(run, step, conductor))
     _Assets(run, conductor, phase, step, chosen).run()
 
 

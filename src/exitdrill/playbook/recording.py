@@ -4,9 +4,12 @@ from exitdrill import __version__
 from exitdrill.assets.interface import asset_kind
 from exitdrill.clock import parse_utc
 from exitdrill.errors import ExitdrillError
+from exitdrill.model.journal import Json
 from exitdrill.model.record import (
+    EARLY_REBUILD,
     AssetRecord,
     Attempt,
+    EarlyCutRecord,
     PlaceRecord,
     RunRecord,
     RunStatus,
@@ -15,7 +18,7 @@ from exitdrill.model.record import (
 )
 from exitdrill.plan.drill import Asset
 from exitdrill.playbook.run import CLOCK_STEPS, Run, keep_clock_step
-from exitdrill.transfer.cut import load_cut
+from exitdrill.transfer.cut import Cut, load_cut
 
 __all__ = ["ROLES", "note_clock_step", "run_record"]
 
@@ -51,10 +54,12 @@ def run_record(run: Run, status: RunStatus) -> RunRecord:
         laps=run.state.laps(),
         assets=assets,
         severance=_severance(run),
+        early_cut=_early_cut(run),
         teardown=_teardown(run),
         clock_steps_ns=_clock_steps(run),
         sessions=run.session,
         orchestrator=run.orchestrator,
+        width=int(str(run.state.get("run", "width") or 0)),
         error="" if run.error is None else _first_line(run.error),
     )
 
@@ -95,18 +100,46 @@ def _severance(run: Run) -> SeveranceRecord | None:
     if cut is None:
         return None
     probed, again = run.state.get("cut", "probed"), run.state.get("cut", "probed again")
-    attempts = tuple(Attempt(address, count, during) for address, during, count in run.state.refusals())
+    attempts = tuple(attempt for attempt in _attempts(run) if attempt.during != EARLY_REBUILD)
     return SeveranceRecord(
         parse_utc(cut.severed_utc),
         cut.severed_elapsed_ns,
-        tuple(f"{host}:{port}" if port else host for host, port in cut.hosts),
+        _refused(cut),
         cut.removed_variables,
         tuple(str(p) for p in probed) if isinstance(probed, list) else (),
         attempts,
-        # A source without a network address (a directory) has nothing to probe: then its absent credentials are
-        # all that the probe showed, and a check of preflight says so. One with addresses must have been probed.
-        holds=bool(cut.probes or not cut.hosts) and probed is not None and probed == again,
+        holds=_holds(cut, probed, again),
     )
+
+
+def _early_cut(run: Run) -> EarlyCutRecord | None:
+    cut = load_cut(run.directory.early_cut)
+    if cut is None:
+        return None
+    probed, again = run.state.get("cut", "early probed"), run.state.get("cut", "early probed again")
+    return EarlyCutRecord(
+        parse_utc(cut.severed_utc),
+        cut.severed_elapsed_ns,
+        _refused(cut),
+        cut.removed_variables,
+        tuple(str(p) for p in probed) if isinstance(probed, list) else (),
+        tuple(attempt for attempt in _attempts(run) if attempt.during == EARLY_REBUILD),
+        holds=_holds(cut, probed, again),
+    )
+
+
+def _attempts(run: Run) -> tuple[Attempt, ...]:
+    return tuple(Attempt(address, count, during) for address, during, count in run.state.refusals())
+
+
+def _refused(cut: Cut) -> tuple[str, ...]:
+    return tuple(f"{host}:{port}" if port else host for host, port in cut.hosts)
+
+
+def _holds(cut: Cut, probed: Json, again: Json) -> bool:
+    # A source without a network address (a directory) has nothing to probe: then its absent credentials are
+    # all that the probe showed, and a check of preflight says so. One with addresses must have been probed.
+    return bool(cut.probes or not cut.hosts) and probed is not None and probed == again
 
 
 def _teardown(run: Run) -> TeardownRecord | None:

@@ -97,10 +97,14 @@ class Run:
         """Where relative paths in the drill start."""
         return Path(self.facts.base)
 
-    def environ(self) -> dict[str, str]:
-        """The environment of workers: ours, and how to reach this run's emulators."""
+    def environ(self, *, cut_early: bool = False) -> dict[str, str]:
+        """The environment of workers: ours, and how to reach this run's emulators.
+
+        Args:
+            cut_early: For workers that are cut off from the source before the run is.
+        """
         emulated = {place: dict(running.settings) for place, running in self.emulators.items()}
-        if self.directory.cut.exists():
+        if cut_early or self.directory.cut.exists():
             emulated.pop(self.plan.route.source, None)
         return {**os.environ, EMULATED: json.dumps(emulated)}
 
@@ -132,6 +136,8 @@ class Run:
             facts=AssetFacts(self.state, asset.name),
             run_jobs=run_jobs,  # type: ignore[arg-type]  # any sequence of jobs will do
             arguments={} if step is None else step.arguments,
+            elapsed_ns=lambda: self.clock.elapsed_ns,
+            width=width,
         )
 
     def close(self) -> None:

@@ -23,6 +23,7 @@ def content(plan: DrillPlan, record: RunRecord, verdict: Verdict) -> Document:
         Section("Objectives", (_objectives(verdict),)),
         Section("Timeline", _movement.timeline(plan, record)),
         Section("Where the time went", _movement.spent(plan, record)),
+        Section("Both legs", _movement.legs(record)),
         Section("Volumes", _movement.volumes(record)),
         Section("Integrity", _movement.funnel(plan, record)),
         Section("Exceptions", _exceptions(record)),
@@ -148,7 +149,22 @@ def _severance(record: RunRecord) -> tuple[Block, ...]:
     ]
     if not others:
         rows.append(("other attempts", "none"))
-    return (Facts(tuple(rows)),)
+    return (Facts(tuple(rows)), *_early_cut(record))
+
+
+def _early_cut(record: RunRecord) -> tuple[Block, ...]:
+    cut = record.early_cut
+    if cut is None:
+        return ()
+    rows = [
+        ("early cut", f"{format_utc(cut.cut_utc)}, {duration(cut.cut_elapsed_ns / _movement.NS)} into the drill"),
+        ("holds", "yes, the probe was refused while others reached the source" if cut.holds else "NOT PROVEN"),
+        ("probed", ", ".join(cut.probed) or "nothing"),
+        ("refused from then on", ", ".join(cut.refused) or "nothing"),
+        ("taken away", ", ".join(cut.removed_variables) or "no environment variables"),
+        ("attempts", ", ".join(f"{a.address}, {count(a.count, 'time')}" for a in cut.attempts) or "none"),
+    ]
+    return (Note("The workers that rebuilt before the cut were cut off by themselves:"), Facts(tuple(rows)))
 
 
 def _teardown(record: RunRecord) -> tuple[Block, ...]:

@@ -5,8 +5,9 @@ from exitdrill.model.objects import Outcome
 from exitdrill.model.record import AssetRecord, LegRecord, RunRecord
 from exitdrill.plan.drill import DrillPlan
 from exitdrill.report._document import Bar, Block, Facts, Note, Table, Timeline
+from exitdrill.report._timing import legs_timing
 
-__all__ = ["NS", "funnel", "spent", "timeline", "volumes"]
+__all__ = ["NS", "funnel", "legs", "spent", "timeline", "volumes"]
 
 NS = 1_000_000_000
 _BARS = 60
@@ -71,6 +72,31 @@ def _transfer(legs: list[LegRecord]) -> str:
     waited, limited = sum(leg.waited_ns for leg in legs), sum(leg.limited_ns for leg in legs)
     text = f"{took} summed over assets, {duration(waited / NS)} waited over all threads before trying again"
     return f"{text}, {duration(limited / NS)} for the drill's own limits" if limited else text
+
+
+def legs(record: RunRecord) -> tuple[Block, ...]:
+    """Both legs against the drill's clock, and how long they would have taken the other way."""
+    timing = legs_timing(record)
+    if timing is None:
+        return (Note("No asset went through both legs."),)
+    rows = []
+    for asset in record.assets:
+        for leg in (asset.evacuate, asset.rebuild):
+            began, ended = (_at(moment) for moment in (leg.began_elapsed_ns, leg.ended_elapsed_ns))
+            both = duration(asset.both_legs_ns / NS) if asset.both_legs_ns else "-"
+            took, busy = duration(leg.duration_ns / NS), duration(leg.busy_ns / NS)
+            rows.append((asset.name, leg.leg, began, ended, took, busy, both))
+    headers = ("asset", "leg", "began", "ended", "time", "worker time", "both legs at once")
+    way = "overlapping" if timing.overlapped else "one after the other"
+    facts = (
+        (f"{way}, measured", f"{duration(timing.measured_seconds)} with a leg under way"),
+        (f"{timing.other_way}, computed", f"not measured: {timing.how}"),
+    )
+    return (Table(headers, tuple(rows), frozenset({2, 3, 4, 5, 6})), Facts(facts))
+
+
+def _at(elapsed_ns: int | None) -> str:
+    return "-" if elapsed_ns is None else duration(elapsed_ns / NS)
 
 
 def volumes(record: RunRecord) -> tuple[Block, ...]:

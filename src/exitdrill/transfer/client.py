@@ -13,11 +13,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from exitdrill.errors import RunError, StoppedError, TransientError, WorkerDiedError, from_json
-from exitdrill.transfer.cut import Cut, load_cut, scrubbed
+from exitdrill.transfer.cut import Cut, cut_for, scrubbed
 from exitdrill.transfer.job import Job, Result, Tick
 from exitdrill.transfer.layout import RunDirectory
 
@@ -41,6 +41,8 @@ class Watch:
     """Told of each connection to the source that the cut refused."""
     environ: Callable[[], Mapping[str, str]] = lambda: os.environ
     """The environment of workers, before the cut takes from it."""
+    environ_cut_early: Callable[[], Mapping[str, str]] | None = None
+    """The same for workers that are cut off before the run is, where it differs."""
 
 
 _watches: dict[str, Watch] = {}
@@ -66,7 +68,7 @@ def run_job(job: Job) -> Result:
     """Carry a job out in a worker process.
 
     After the cut, the worker's environment lacks the source's credentials, and jobs that need the source are
-    refused.
+    refused. A job that asks to be cut off early is so before that too.
 
     Raises:
         StoppedError: It was stopped; what was done is kept.
@@ -75,13 +77,13 @@ def run_job(job: Job) -> Result:
     """
     directory = RunDirectory(Path(job.directory))
     who = _watches.get(str(directory.path), _NOBODY)
-    cut = load_cut(directory.cut)
-    environ = dict(who.environ())
+    cut = cut_for(directory, job)
+    environ = dict((who.environ_cut_early or who.environ)() if job.cut_early else who.environ())
     if cut is not None:
         if job.task in _BEFORE_CUT:
             raise RunError(f"{job.task} needs the source, which is cut off", resource=job.directory)
         environ = _direct(scrubbed(environ, cut.removed_variables)[0], cut)
-    log = directory.logs / f"worker-{job.task.replace(' ', '-')}.log"
+    log, began_ns = directory.logs / f"worker-{job.task.replace(' ', '-')}.log", time.monotonic_ns()
     with log.open("ab") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", "exitdrill.transfer.worker"],
@@ -98,7 +100,7 @@ def run_job(job: Job) -> Result:
         result = follower.follow()
         with suppress(subprocess.TimeoutExpired):  # it ends by itself; one that does not is ended below
             process.wait(timeout=_READER_SECONDS)
-        return result
+        return replace(result, busy_ns=time.monotonic_ns() - began_ns)
     finally:
         _end(process)
         follower.join()

@@ -1,6 +1,7 @@
 """The cut: from here on, for this process, the source does not exist.
 
-`make_cut` writes down what is refused. A worker that comes after it starts with `enforce`: an audit hook
+`make_cut` writes down what is refused. It does so for the run, and with ``overlap`` before that for the workers
+that rebuild beside the evacuation (`cut_for`). A worker that comes after it starts with `enforce`: an audit hook
 (PEP 578) that sees each name looked up and each connection made through Python's sockets in this process,
 refuses those that lead to the source, and counts them. It cannot be taken out again. Its environment lacks
 the source's credentials (`scrubbed`). What it does not see: connections that native code makes by itself,
@@ -22,10 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from exitdrill.connector.provider import Endpoint
-from exitdrill.errors import SeveredError
-from exitdrill.transfer.layout import write_atomic
+from exitdrill.errors import RunError, SeveredError
+from exitdrill.transfer.job import Job
+from exitdrill.transfer.layout import RunDirectory, write_atomic
 
-__all__ = ["Cut", "Refuser", "load_cut", "make_cut", "probe", "scrubbed"]
+__all__ = ["Cut", "Refuser", "cut_for", "load_cut", "make_cut", "probe", "scrubbed"]
 
 _PROBE_SECONDS = 5.0
 
@@ -148,6 +150,19 @@ def load_cut(path: Path) -> Cut | None:
         tuple(data["removed_variables"]),
         tuple((str(host), int(port)) for host, port in data["probes"]),
     )
+
+
+def cut_for(directory: RunDirectory, job: Job) -> Cut | None:
+    """The cut that holds for a job: the run's, and before that its own where it must have one; None for none.
+
+    Raises RunError for a job that must be cut off when nothing says from what.
+    """
+    cut = load_cut(directory.cut)
+    if cut is None and job.cut_early:
+        cut = load_cut(directory.early_cut)
+        if cut is None:
+            raise RunError(f"{job.task} must be cut off from the source, and is not", resource=str(directory.path))
+    return cut
 
 
 def scrubbed(environ: Mapping[str, str], patterns: Iterable[str]) -> tuple[dict[str, str], tuple[str, ...]]:

@@ -5,7 +5,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
-__all__ = ["Job", "Result", "Tick"]
+__all__ = ["CUT_EARLY", "Job", "Result", "Tick"]
+
+CUT_EARLY = "cut early"
+"""The option of a job that must be cut off from the source although the run is not yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,11 @@ class Job:
     """For the legs: which parts."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """JSON values: ``threads``, ``seed``, ``part_rows``, ``share`` (among how many workers a limit is shared) …"""
+
+    @property
+    def cut_early(self) -> bool:
+        """Whether it must be cut off from the source, whatever the run is."""
+        return bool(self.options.get(CUT_EARLY))
 
     def to_json(self) -> str:
         """On one line."""
@@ -56,3 +64,5 @@ class Result:
     throttled: int = 0
     waited_ns: int = 0
     limited_ns: int = 0
+    busy_ns: int = 0
+    """From the worker's start to its end."""

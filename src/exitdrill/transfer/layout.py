@@ -146,6 +146,11 @@ class RunDirectory:
         return self.path / "cut.json"
 
     @property
+    def early_cut(self) -> Path:
+        """What is refused to workers that rebuild before the cut; only with ``overlap``."""
+        return self.path / "early-cut.json"
+
+    @property
     def logs(self) -> Path:
         """Logs of emulators, workers and the Prefect server."""
         return self.path / "logs"

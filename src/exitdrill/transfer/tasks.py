@@ -20,7 +20,7 @@ from exitdrill.model.digests import DigestKind
 from exitdrill.plan.drill import Asset
 from exitdrill.transfer.cleanup import Cleanup, Ours, clean_container, clear_probe, probe_base
 from exitdrill.transfer.copying import Evacuation, Rebuild
-from exitdrill.transfer.cut import load_cut, probe
+from exitdrill.transfer.cut import cut_for, probe
 from exitdrill.transfer.inventory import STEM, PartSize, make_inventory
 from exitdrill.transfer.job import Job
 from exitdrill.transfer.lastlook import last_look
@@ -238,7 +238,7 @@ def _verify(ctx: _Context) -> Facts:
 
 
 def _probe(ctx: _Context) -> Facts:
-    cut = load_cut(ctx.directory.cut)
+    cut = cut_for(ctx.directory, ctx.job)
     if cut is None:
         raise RunError("the source is not cut off", resource=str(ctx.directory.path))
     return {"probed": list(probe(cut))}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from exitdrill.errors import ExitdrillError, RunError
-from exitdrill.transfer.cut import Refuser, load_cut
+from exitdrill.transfer.cut import Refuser, cut_for
 from exitdrill.transfer.job import Job
 from exitdrill.transfer.layout import RunDirectory
 from exitdrill.transfer.partrun import Meter
@@ -77,7 +77,7 @@ def _run(job: Job, wire: _Wire, stopped: Callable[[], bool]) -> None:
 
 
 def _carry_out(job: Job, directory: RunDirectory, wire: _Wire, stopped: Callable[[], bool]) -> None:
-    cut = load_cut(directory.cut)
+    cut = cut_for(directory, job)
     refuser = None
     if cut is not None:
         refuser = Refuser(cut, lambda address: wire.say("refused", address=address))

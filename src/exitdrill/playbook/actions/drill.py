@@ -6,20 +6,18 @@ from typing import ClassVar
 
 from exitdrill.assets.interface import asset_kind
 from exitdrill.assets.preflight import advice
-from exitdrill.clock import Stopwatch, format_utc
-from exitdrill.connector.provider import Endpoint, Provider
+from exitdrill.clock import Stopwatch
+from exitdrill.connector.provider import Provider
 from exitdrill.errors import ExitdrillError, RunError, StoppedError
 from exitdrill.model import codec
 from exitdrill.model.journal import Json
 from exitdrill.model.record import Check, RunStatus
-from exitdrill.plan.secrets import references
 from exitdrill.playbook.action import Action, StepContext
+from exitdrill.playbook.actions.cutting import cut_off, probe_cut
 from exitdrill.playbook.actions.legs import must_be_ready
 from exitdrill.playbook.recording import ROLES, run_record
 from exitdrill.playbook.run import Run
-from exitdrill.transfer.client import run_job
-from exitdrill.transfer.cut import load_cut, make_cut, scrubbed
-from exitdrill.transfer.job import Job
+from exitdrill.transfer.cut import load_cut
 from exitdrill.transfer.layout import write_atomic
 
 __all__ = ["Declare", "Preflight", "Seal", "Sever", "Teardown"]
@@ -136,44 +134,8 @@ class Sever(Action):
         """As `Action.run`."""
         run = ctx.run
         if load_cut(run.directory.cut) is None:
-            self._cut(run)
-        run.state.put("cut", "probed", _probe(run))
-
-    def _cut(self, run: Run) -> None:
-        places = run.places
-        with places.open("source") as source:
-            source.server_time()  # it answers: that it does not afterwards is the cut's doing
-            endpoints = source.endpoints()
-        kept: list[Endpoint] = []
-        for role in ("vault", "target"):
-            with places.open(role) as other:
-                kept += other.endpoints()
-        now, elapsed = run.clock.clock.utc_now(), run.clock.elapsed_ns
-        removed = _to_remove(run)
-        run.journal.record(
-            "severing", endpoints=[f"{e.host}:{e.port or '*'}" for e in endpoints], variables=list(removed)
-        )
-        make_cut(run.directory.cut, endpoints, removed, kept, format_utc(now), elapsed)
-        run.journal.record("severed", utc_cut=format_utc(now))
-
-
-def _to_remove(run: Run) -> tuple[str, ...]:
-    """Names of variables with the source's credentials that no other place of the drill needs."""
-    plan, places = run.plan, run.places
-    needed = references(plan.vault.settings) | references(plan.target.settings)
-    others = {places.connector(role).name for role in ("vault", "target")}
-    patterns = set(references(plan.source.settings)) - needed
-    if places.connector("source").name not in others:
-        patterns |= set(places.connector("source").credential_environment)
-    _, removed = scrubbed(run.environ(), patterns)
-    return tuple(name for name in removed if name not in needed)
-
-
-def _probe(run: Run) -> list[Json]:
-    """What a severed worker could not reach. Raises SeveredError if it could."""
-    result = run_job(Job("probe", str(run.directory.path)))
-    run.journal.record("cut probed", refused=list(result.facts["probed"]))
-    return list(result.facts["probed"])
+            cut_off(run)
+        run.state.put("cut", "probed", probe_cut(run))
 
 
 class Seal(Action):
@@ -183,7 +145,7 @@ class Seal(Action):
         """As `Action.run`."""
         run = ctx.run
         if load_cut(run.directory.cut) is not None:
-            run.state.put("cut", "probed again", _probe(run))
+            run.state.put("cut", "probed again", probe_cut(run))
         data = codec.dump(run_record(run, RunStatus.RUNNING))
         write_atomic(run.directory.record, data)
 

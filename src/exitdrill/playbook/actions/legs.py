@@ -1,11 +1,15 @@
 """The actions that work on each asset."""
 
+from dataclasses import replace
 from typing import ClassVar
 
 from exitdrill.assets.interface import AssetContext, AssetKind, asset_kind
 from exitdrill.errors import NotReadyError, RunError
 from exitdrill.model.record import Check
+from exitdrill.plan.drill import Step
 from exitdrill.playbook.action import Action, StepContext
+from exitdrill.playbook.actions.cutting import cut_early
+from exitdrill.transfer.cut import load_cut
 
 __all__ = ["Evacuate", "Inventory", "LastLook", "Rebuild", "Verify"]
 
@@ -43,14 +47,32 @@ class Inventory(Action):
 
 
 class Evacuate(Action):
-    """``assets.evacuate``: source → vault."""
+    """``assets.evacuate``: source → vault; with ``overlap`` also vault → target, of what is there already."""
 
     per_asset: ClassVar[bool] = True
+
+    def prepare(self, ctx: StepContext) -> None:
+        """With ``overlap``, cut the workers that rebuild off from the source before there is any."""
+        if _rebuild_step(ctx) is not None:
+            cut_early(ctx.run)
 
     def run(self, ctx: StepContext) -> None:
         """As `Action.run`."""
         kind, context = _of(ctx)
-        kind.evacuate(context)
+        rebuild = _rebuild_step(ctx)
+        if rebuild is None:
+            kind.evacuate(context)
+            return
+        _, rebuilding = _of(replace(ctx, step=rebuild))
+        kind.overlap(context, rebuilding)
+
+
+def _rebuild_step(ctx: StepContext) -> Step | None:
+    """The step whose work overlaps this one's; None if none does."""
+    run = ctx.run
+    if not run.plan.overlap or load_cut(run.directory.cut) is not None:
+        return None
+    return next((step for step in run.plan.playbook.steps if step.uses == "assets.rebuild"), None)
 
 
 class LastLook(Action):
