@@ -190,10 +190,11 @@ def test_other_archives_are_refused() -> None:
 def test_limits() -> None:
     """A pack is full from its limit on, and a key that is no Unicode is refused."""
     builder = PackBuilder(limit_bytes=4096)
-    builder.add(bytes(2000), PackFacts("a", None, None, None))
-    assert not builder.full
-    builder.add(memoryview(bytes(2000)), PackFacts("b", None, None, None))
-    assert builder.full
+    full = [builder.full]
+    for name in ("a", "b"):
+        builder.add(memoryview(bytes(2000)), PackFacts(name, None, None, None))
+        full.append(builder.full)
+    assert full == [False, False, True]
     assert builder.size > 4096
     with pytest.raises(InvalidKeyError):
         builder.add(b"", PackFacts("\ud800", None, None, None))

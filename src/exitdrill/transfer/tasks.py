@@ -28,6 +28,7 @@ from exitdrill.transfer.packing import MEMBER_BYTES, PACK_BYTES, Packing
 from exitdrill.transfer.partrun import Meter, PartRun
 from exitdrill.transfer.places import Places, container_of, narrowed, prefix_of, vault_container
 from exitdrill.transfer.rows import InventoryRow, LedgerRow, part_path
+from exitdrill.transfer.vaultkeys import pack_key
 from exitdrill.transfer.verify import read_part_back, verify
 
 __all__ = ["run_task"]
@@ -117,7 +118,7 @@ def _evacuate(ctx: _Context) -> Facts:
 
 def _packing(vault: ObjectStore, part: int, pack_bytes: int) -> Callable[[threading.Event], Packing]:
     """Packs of one part. Their names are never used twice: a worker that was killed may have left one behind."""
-    return lambda wake: Packing(vault, lambda: f"packs/{part:06d}-{secrets.token_hex(8)}", wake, pack_bytes)
+    return lambda wake: Packing(vault, lambda: pack_key(part, secrets.token_hex(8)), wake, pack_bytes)
 
 
 def _rebuild(ctx: _Context) -> Facts:
