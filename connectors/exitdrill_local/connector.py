@@ -66,6 +66,16 @@ class LocalProvider(Provider):
             facts = os.statvfs(next(folder for folder in (self.path, *self.path.parents) if folder.exists()))
         return Space(facts.f_bavail * facts.f_frsize, facts.f_blocks * facts.f_frsize)
 
+    def containers(self) -> tuple[str, ...]:
+        """The names in the ``container.json`` of each, sorted. Raises ConnectorError."""
+        found = []
+        with guarded(self.place, self.path):
+            for file in sorted(self.path.glob(f"*/{CONTAINER_FILE}")):
+                name = _container(file.read_bytes())
+                if file.parent.name == hashed(name):
+                    found.append(name)
+        return tuple(sorted(found))
+
     def _objects(self, container: str, capabilities: Capabilities | None) -> LocalStore:
         return LocalStore(f"{self.place}:{container}", self._folder(container), capabilities, self.retry)
 
@@ -121,6 +131,15 @@ class LocalProvider(Provider):
 
     def _endpoints(self) -> tuple[Endpoint, ...]:
         return ()
+
+
+def _container(raw: bytes) -> str:
+    """A container's name; one that is no container's if the file is damaged."""
+    try:
+        facts = json.loads(raw)
+        return str(facts["container"])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def _write_once(folder: Path, name: str, data: bytes) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError, Group
 
 from exitdrill import __version__
-from exitdrill.cli import about, drills, runs
+from exitdrill.cli import about, drills, runs, vault
 from exitdrill.cli.console import err, fit, redact, say_error
 from exitdrill.errors import ExitdrillError, RunError
 
@@ -30,7 +30,7 @@ Exit codes:
   1  the drill ran, and an objective was missed
   2  bad usage, or a bad drill or playbook file
   3  not ready: preflight says no, credentials are missing or refused
-  4  the drill failed or was stopped
+  4  the drill failed or was stopped; or what is asked for is damaged or not in the vault
   5  evidence does not verify
 """
 
@@ -47,13 +47,17 @@ app = App(
 )
 _GROUPS = (
     ("Drills", (drills.check, drills.plan, drills.run, drills.schedule)),
-    ("Runs", (runs.resume, runs.teardown, runs.runs, runs.show, runs.report)),
+    ("Runs", (runs.resume, runs.teardown, runs.runs, runs.show, runs.report, vault.app)),
     ("exitdrill", (about.connectors, about.schema, about.version)),
 )
 for _place, (_title, _commands) in enumerate(_GROUPS):
     _group = Group(_title, sort_key=_place)
     for _command in _commands:
-        app.command(_command, group=_group, help_epilogue="")
+        if isinstance(_command, App):
+            _command.group = (_group,)
+            app.command(_command)
+        else:
+            app.command(_command, group=_group, help_epilogue="")
 _last = Group("Help", sort_key=len(_GROUPS))
 for _flag in ("--help", "--version"):
     app[_flag].group = (_last,)

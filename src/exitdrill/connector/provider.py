@@ -113,6 +113,10 @@ class Provider(ABC):
         """Room left, where the place says. Raises ConnectorError."""
         return Space()
 
+    def containers(self) -> tuple[str, ...]:
+        """The names of its containers, where the place says. Raises UnsupportedError where not, ConnectorError."""
+        raise UnsupportedError("containers cannot be listed here", resource=self.place)
+
     def close(self) -> None:
         """Let go of connections."""
 

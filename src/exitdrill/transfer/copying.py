@@ -42,6 +42,7 @@ from exitdrill.transfer.packing import PackShelf, Parcel
 from exitdrill.transfer.ranges import PARALLEL_BYTES, RANGE_BYTES, RangeReader
 from exitdrill.transfer.rename import target_key
 from exitdrill.transfer.rows import InventoryRow, LedgerRow
+from exitdrill.transfer.vaultkeys import object_key
 
 __all__ = ["Evacuation", "Rebuild"]
 
@@ -189,7 +190,7 @@ class Evacuation:
 
         kinds = self._kinds | claims.kinds
         body = HashingBody(listed.size, again, kinds, resource=self._source.describe(listed.key))
-        vault_key = self._vault_key(listed.key)
+        vault_key = object_key(listed.key, self._vault.capabilities.keys)
         try:
             receipt = self._vault.write(WriteRequest(vault_key, body, envelope, memory=memory))
             ours = body.digests()
@@ -240,12 +241,6 @@ class Evacuation:
             raise TransientError(
                 "the vault holds other bytes than were sent", resource=self._vault.describe(listed.key)
             )
-
-    def _vault_key(self, key: str) -> str:
-        rules = self._vault.capabilities.keys
-        if not rules.violations(key) and not rules.folds and rules.object_and_prefix:
-            return key
-        return f"by-sha256/{hashlib.sha256(key.encode()).hexdigest()}"
 
 
 def _disagreed(*, again: bool) -> str:

@@ -30,6 +30,7 @@ from exitdrill.transfer.packing import MEMBER_BYTES, PACK_BYTES, Packing, PackSh
 from exitdrill.transfer.partrun import Meter, PartRun
 from exitdrill.transfer.places import Places, container_of, narrowed, prefix_of, vault_container
 from exitdrill.transfer.rows import InventoryRow, LedgerRow, part_path
+from exitdrill.transfer.vaultkeys import pack_key
 from exitdrill.transfer.verify import read_part_back, verify
 
 __all__ = ["run_task"]
@@ -162,7 +163,7 @@ def _packing(
     vault: ObjectStore, part: int, pack_bytes: int, moved: Callable[[int], None]
 ) -> Callable[[threading.Event], Packing]:
     """Packs of one part. Their names are never used twice: a worker that was killed may have left one behind."""
-    return lambda wake: Packing(vault, lambda: f"packs/{part:06d}-{secrets.token_hex(8)}", wake, pack_bytes, moved)
+    return lambda wake: Packing(vault, lambda: pack_key(part, secrets.token_hex(8)), wake, pack_bytes, moved)
 
 
 def _rebuild(ctx: _Context) -> Facts:
