@@ -48,8 +48,11 @@ class OpenAnswer(Protocol):
     def headers(self) -> Headers:
         """Its headers."""
 
+    def read(self) -> bytes:
+        """The body as stored, whole; for small ones. Raises TransientError if it breaks off."""
+
     def chunks(self) -> Iterator[bytes]:
-        """The body as stored, in chunks. Raises TransientError if it breaks off."""
+        """The same in chunks. Raises TransientError if it breaks off."""
 
     def close(self) -> None:
         """Release the connection, read or unread."""

@@ -64,8 +64,7 @@ def from_headers(key: str, headers: Headers, version: str | None) -> ObjectEntry
         get("x-ms-blob-type"),
     )
     # In an answer to a range, Content-MD5 would be the range's.
-    md5 = _md5(get("x-ms-blob-content-md5" if "content-range" in headers.lower else "content-md5"))
-    digests = Digests.NONE if md5 is None else Digests(md5=md5)
+    digests = _md5_digests(get("x-ms-blob-content-md5" if "content-range" in headers.lower else "content-md5"))
     return ObjectEntry(
         key, total_size(headers), etag_of(headers), version, _moment(get("last-modified")), digests, envelope
     )
@@ -89,7 +88,7 @@ def reported_digests(headers: Headers) -> Digests:
 
 
 def _user(headers: Headers) -> Pairs:
-    if not any(low.startswith(_META) for low in headers.lower):
+    if _META not in "\n".join(headers.lower):
         return ()
     return pairs({name[len(_META) :]: value for name, value in headers.items() if name.lower().startswith(_META)})
 
@@ -202,7 +201,7 @@ def _moment(text: str | None) -> datetime | None:
 
 
 def _md5_digests(text: str | None) -> Digests:
-    value = _md5(text) if text else None
+    value = _md5(text)
     return Digests.NONE if value is None else Digests(md5=value)
 
 

@@ -45,7 +45,7 @@ class LeanClient:
         self.location = Location.of(settings)
         self._base = urlsplit(self.location.url).path
         self._clock = clock or SystemClock()
-        self._date = (0, "")
+        self._date = (-1, "")
         self._common = dict(common_headers(settings.api_version))
         self._signer = signer_of(place, settings, self.location)
         self._pool = HttpPool(
@@ -127,9 +127,9 @@ class LeanClient:
 
     def _now(self) -> str:
         """The date as HTTP has it; made once a second."""
-        now = self._clock.utc_now()
         second, text = self._date
-        if int(now.timestamp()) != second:
-            text = format_datetime(now, usegmt=True)
-            self._date = (int(now.timestamp()), text)
+        now = self._clock.monotonic_ns() // 1_000_000_000
+        if now != second:
+            text = format_datetime(self._clock.utc_now(), usegmt=True)
+            self._date = (now, text)
         return text

@@ -175,6 +175,10 @@ class _Open:
         self._response = response
         self._resource = resource
 
+    def read(self) -> bytes:
+        """As `OpenAnswer.read`."""
+        return b"".join(self.chunks())
+
     def chunks(self) -> Iterator[bytes]:
         """As `OpenAnswer.chunks`."""
         try:

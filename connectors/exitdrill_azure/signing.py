@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hmac
 import logging
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
+from operator import itemgetter
 from threading import Lock
 from typing import Protocol
 
@@ -44,6 +45,8 @@ _MAJOR = "!#$%&*.^_`|~+0123456789abcdefghijklmnopqrstuvwxyz"
 _BY_MAJOR = str.maketrans({c: chr(2 + n) for n, c in enumerate(_MAJOR)} | dict.fromkeys(_MINOR, ""))
 _BY_MINOR = str.maketrans(dict.fromkeys(_MAJOR, "\0") | {c: chr(2 + n) for n, c in enumerate(_MINOR)})
 _END = "\1"
+_BLOCK_BYTES = 64
+"""Of SHA-256."""
 
 _REFRESH_BEFORE_SECONDS = 300
 _TRY_AGAIN_SECONDS = 30
@@ -80,7 +83,13 @@ class SharedKey:
 
     def __init__(self, account: str, key: str) -> None:
         """See the class. Raises ValueError for a key that is not base64."""
-        self._key = base64.b64decode(key, validate=True)
+        secret = base64.b64decode(key, validate=True)
+        if len(secret) > _BLOCK_BYTES:
+            secret = sha256(secret).digest()
+        secret = secret.ljust(_BLOCK_BYTES, b"\0")
+        # HMAC (FIPS 198-1) from two prepared states: less than half the cost of `hmac.digest`.
+        self._inner = sha256(bytes(byte ^ 0x36 for byte in secret))
+        self._outer = sha256(bytes(byte ^ 0x5C for byte in secret))
         self._resource = f"/{account}"
         self._prefix = f"SharedKey {account}:"
 
@@ -88,20 +97,16 @@ class SharedKey:
         self, method: str, target: str, query: Mapping[str, str | None], headers: MutableMapping[str, str]
     ) -> str:
         """As `Signer.authorize`."""
-        signed, own = _plan(tuple(headers))
-        values = [headers[name] if name else "" for name in signed]
-        if values[2] == "0":
-            values[2] = ""
-        text = "\n".join((method, *values, ""))
-        for name, low in own:
-            text += f"{low}:{headers[name]}\n"
-        text += self._resource + target.partition("?")[0]
+        form, values = _form(method, headers.get("Content-Length") == "0", tuple(headers))
+        text = form % values(headers) + self._resource + target.partition("?")[0]
         for name in sorted(query):
             value = query[name]
             if value is not None:
                 text += f"\n{name.lower()}:{value}"
-        digest = hmac.digest(self._key, text.encode("utf-8", "surrogatepass"), "sha256")
-        headers["Authorization"] = self._prefix + binascii.b2a_base64(digest, newline=False).decode("ascii")
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(text.encode("utf-8", "surrogatepass"))
+        outer.update(inner.digest())
+        headers["Authorization"] = self._prefix + binascii.b2a_base64(outer.digest(), newline=False).decode("ascii")
         return target
 
     def close(self) -> None:
@@ -109,11 +114,25 @@ class SharedKey:
 
 
 @lru_cache(maxsize=1024)
-def _plan(names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
-    """Which of these headers stands where in `_SIGNED`, and the service's own ones in its order."""
+def _form(
+    method: str, empty: bool, names: tuple[str, ...]
+) -> tuple[str, Callable[[Mapping[str, str]], tuple[str, ...]]]:
+    """What is signed of a method and headers of these names, and what picks the values to put in.
+
+    A length of zero (``empty``) is signed as if there were none.
+    """
     by_low = {name.lower(): name for name in names}
+    if empty:
+        by_low.pop("content-length", None)
     own = sorted((low for low in by_low if low.startswith("x-ms-")), key=_collation)
-    return tuple(by_low.get(name, "") for name in _SIGNED), tuple((by_low[low], low) for low in own)
+    lines = [method, *("%s" if name in by_low else "" for name in _SIGNED)]
+    lines += [f"{low.replace('%', '%%')}:%s" for low in own]
+    picked = [by_low[name] for name in (*_SIGNED, *own) if name in by_low]
+
+    def values(headers: Mapping[str, str]) -> tuple[str, ...]:
+        return tuple([headers[name] for name in picked])
+
+    return "\n".join(lines) + "\n", itemgetter(*picked) if len(picked) > 1 else values
 
 
 def _collation(name: str) -> tuple[str, str]:

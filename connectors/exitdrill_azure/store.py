@@ -167,7 +167,9 @@ class AzureObjectStore(ObjectStore):
         if headers.get("x-ms-tag-count", "0") != "0":
             entry = replace(entry, envelope=None)  # this answer does not carry all of it
         begin = _begin(headers.get("content-range"))
-        return RawRead(entry, begin, int(headers.get("content-length", "0")), answer.chunks(), answer.close)
+        return RawRead(
+            entry, begin, int(headers.get("content-length", "0")), answer.chunks(), answer.close, answer.read
+        )
 
     def _nothing(self, key: str, etag: str | None, version: str | None, offset: int) -> RawRead:
         """The answer to a range that begins at the end, which Azure refuses."""
