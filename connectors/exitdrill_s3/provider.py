@@ -81,6 +81,7 @@ class S3Provider(Provider):
             # Elsewhere a listing may be a walk through folders: "a/b" before "a-b", and no place to begin again.
             sorted_listing=amazon,
             start_after=amazon,
+            delimited_listing=True,
             conditional_writes=True,
         )
 

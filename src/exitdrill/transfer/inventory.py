@@ -7,7 +7,8 @@ every part with its digest.
 
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -21,6 +22,7 @@ from exitdrill.errors import StoppedError
 from exitdrill.model.record import Counts
 from exitdrill.transfer.cutting import Cutter, once
 from exitdrill.transfer.layout import fsync_directory, write_atomic
+from exitdrill.transfer.listing import listed_batches
 from exitdrill.transfer.partrun import Meter
 from exitdrill.transfer.rows import (
     InventoryRow,
@@ -33,7 +35,7 @@ from exitdrill.transfer.rows import (
     summary,
     write_batches,
 )
-from exitdrill.transfer.sorting import InOrder, entry_batches, sort_batches
+from exitdrill.transfer.sorting import InOrder, sort_batches
 
 __all__ = ["STEM", "PartSize", "inventory_counts", "inventory_rows", "is_complete", "make_inventory"]
 
@@ -78,6 +80,7 @@ def make_inventory(
     clock: Clock,
     stopped: Callable[[], bool],
     meter: Meter,
+    threads: int = 1,
 ) -> None:
     """List a container into parts; nothing if that was done before.
 
@@ -90,6 +93,7 @@ def make_inventory(
         clock: For the time of the listing.
         stopped: Whether to stop.
         meter: Counts.
+        threads: How many pieces of the container are listed at once.
 
     Raises:
         StoppedError, NoSpaceError, ConnectorError, RunError: The listing gives a key twice.
@@ -98,7 +102,7 @@ def make_inventory(
         return
     folder.mkdir(parents=True, exist_ok=True)
     started = format_utc(clock.utc_now())
-    _Listing(store, prefix, folder, scratch, size, started, stopped, meter).run()
+    _Listing(store, prefix, folder, scratch, size, started, stopped, meter, threads).run()
     _complete(folder, started)
 
 
@@ -115,8 +119,9 @@ class _Listing:
         started: str,
         stopped: Callable[[], bool],
         meter: Meter,
+        threads: int,
     ) -> None:
-        self._store, self._prefix = store, prefix
+        self._store, self._prefix, self._threads = store, prefix, threads
         self._folder, self._scratch = folder, scratch
         self._size, self._started, self._stopped, self._meter = size, started, stopped, meter
 
@@ -125,20 +130,25 @@ class _Listing:
         before = summary(part_path(self._folder, STEM, numbers[-1])) if numbers else None
         last = None if before is None else str(before["last"])
         if before is not None and before["order"] == _SORTED:
-            self._write(_behind(self._sorted(self._listed(last), None), last), _SORTED)
+            self._sort(last)
             return
-        found = InOrder(self._listed(last), "key")
-        # What lies before ``last`` is in the parts already, but must be seen in order to trust them.
-        self._write(_behind(found, last), _LISTED)
-        if found.left is None:
-            return
-        self._store.capabilities = self._store.capabilities.narrowed(sorted_listing=False)
-        if before is not None:
-            # Two listings are mixed here; which of them broke the order, nobody can say.
-            self._forget()
-            self._write(self._sorted(self._listed(None), None), _SORTED)
-            return
-        self._sort_again(found.left)
+        with closing(self._listed(last)) as listed:
+            found = InOrder(listed, "key")
+            # What lies before ``last`` is in the parts already, but must be seen in order to trust them.
+            self._write(_behind(found, last), _LISTED)
+            if found.left is None:
+                return
+            self._store.capabilities = self._store.capabilities.narrowed(sorted_listing=False)
+            if before is None:
+                self._sort_again(found.left)
+                return
+        # Two listings are mixed here; which of them broke the order, nobody can say.
+        self._forget()
+        self._sort(None)
+
+    def _sort(self, last: str | None) -> None:
+        with closing(self._listed(last)) as listed:
+            self._write(_behind(self._sorted(listed, None), last), _SORTED)
 
     def _sort_again(self, left: Iterator[pa.RecordBatch]) -> None:
         """Put what was written so far, which is in order, together with the rest of the listing."""
@@ -158,9 +168,8 @@ class _Listing:
             part_path(self._folder, STEM, number).unlink()
         self._meter.objects = self._meter.size_bytes = 0
 
-    def _listed(self, last: str | None) -> Iterator[pa.RecordBatch]:
-        able = self._store.capabilities.start_after and self._store.capabilities.sorted_listing
-        return entry_batches(self._store.pages(self._prefix, start_after=last if able else None), None, self._beat)
+    def _listed(self, last: str | None) -> Generator[pa.RecordBatch]:
+        return listed_batches(self._store, self._prefix, last, self._threads, self._beat)
 
     def _sorted(
         self, source: Iterable[pa.RecordBatch], written: Iterable[pa.RecordBatch] | None

@@ -119,7 +119,9 @@ def _inventory(ctx: _Context) -> Facts:
     size = PartSize(None if rows is None else int(rows), None if size_bytes is None else int(size_bytes))
     folder = ctx.directory.inventory(ctx.asset.name)
     prefix = prefix_of(ctx.asset.source)
-    make_inventory(ctx.store("source"), prefix, folder, ctx.scratch, size, ctx.clock, ctx.stopped, ctx.meter)
+    make_inventory(
+        ctx.store("source"), prefix, folder, ctx.scratch, size, ctx.clock, ctx.stopped, ctx.meter, ctx.threads
+    )
     return {}
 
 
