@@ -250,7 +250,7 @@ class _Listed(InventoryReport):
         return frozenset()
 
     def _entry(self, record: Any) -> None:
-        raise AssertionError
+        raise AssertionError(record)
 
     def entries(self, scratch: Path) -> Any:
         del scratch
