@@ -22,11 +22,21 @@ from xml.etree.ElementTree import Element, ParseError
 from xml.etree.ElementTree import fromstring as parse_xml
 
 from exitdrill.connector.http import Headers
+from exitdrill.connector.levels import Level
 from exitdrill.errors import TransientError
 from exitdrill.model.digests import Digests
 from exitdrill.model.objects import Envelope, ObjectEntry, Pairs, pairs
 
-__all__ = ["etag_of", "from_headers", "page_of", "reported_digests", "tags_of", "total_size", "version_query"]
+__all__ = [
+    "etag_of",
+    "from_headers",
+    "level_of",
+    "page_of",
+    "reported_digests",
+    "tags_of",
+    "total_size",
+    "version_query",
+]
 
 _META = "x-ms-meta-"
 _MONTHS = {"JanFebMarAprMayJunJulAugSepOctNovDec"[3 * n : 3 * n + 3]: n + 1 for n in range(12)}
@@ -41,6 +51,20 @@ def page_of(content: bytes, resource: str) -> tuple[list[ObjectEntry], str | Non
     root = _parsed(content, resource)
     marker = root.findtext("NextMarker") or None
     return [_entry(blob) for blob in root.iterfind("Blobs/Blob")], marker
+
+
+def level_of(content: bytes, resource: str) -> tuple[Level, bool]:
+    """One page of List Blobs with a delimiter, and whether its prefixes are directories of their own.
+
+    They are in accounts with a hierarchical namespace, which say so by giving them properties.
+
+    Raises TransientError for an answer that is not whole.
+    """
+    root = _parsed(content, resource)
+    prefixes = list(root.iterfind("Blobs/BlobPrefix"))
+    entries = [_entry(blob) for blob in root.iterfind("Blobs/Blob")]
+    level = Level(entries, [_name(item.find("Name")) for item in prefixes], root.findtext("NextMarker") or None)
+    return level, any(item.find("Properties") is not None for item in prefixes)
 
 
 def tags_of(content: bytes, resource: str) -> tuple[tuple[str, str], ...]:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from exitdrill.connector.capabilities import Capabilities, EnvelopeRule, KeyRule
+from exitdrill.connector.levels import Level
 from exitdrill.connector.objects import ObjectStore, RawRead, WriteReceipt, WriteRequest
 from exitdrill.connector.retry import RetryPolicy
 from exitdrill.errors import (
@@ -28,7 +29,7 @@ from exitdrill.errors import (
 from exitdrill.model.digests import DigestKind
 from exitdrill.model.objects import Envelope, ObjectEntry
 from exitdrill_azure.client import Client
-from exitdrill_azure.entries import from_headers, page_of, tags_of, version_query
+from exitdrill_azure.entries import from_headers, level_of, page_of, tags_of, version_query
 from exitdrill_azure.envelope import APPEND, PAGE, fit
 from exitdrill_azure.settings import AzureSettings
 from exitdrill_azure.write import MAX_OBJECT_BYTES, Writer
@@ -72,6 +73,8 @@ def claims(settings: AzureSettings) -> Capabilities:
         max_single_put_bytes=settings.single_put_bytes,
         sorted_listing=False,
         start_after=False,
+        # Snapshots and versions cannot be listed level by level.
+        delimited_listing=not (settings.include.versions or settings.include.snapshots),
         conditional_writes=True,
         versions=settings.include.versions,
         snapshots=settings.include.snapshots,
@@ -96,6 +99,7 @@ class AzureObjectStore(ObjectStore):
         self._client = client
         self._container = container
         self._writer = Writer(client, container, self.describe)
+        self._flat = False
 
     def write(self, request: WriteRequest) -> WriteReceipt:
         """As the base, with what only a blob's rules leave out among the losses."""
@@ -107,18 +111,42 @@ class AzureObjectStore(ObjectStore):
         self, prefix: str, start_after: str | None, token: str | None
     ) -> tuple[Sequence[ObjectEntry], str | None]:
         del start_after  # refused by the base: not among the capabilities
-        if self.capabilities.envelope.tags_max == 0:
-            return self._page(prefix, token, tags=False)
+        return page_of(self._page(prefix, token), self.resource)
+
+    def _level(self, prefix: str, token: str | None) -> Level:
+        level, directories = level_of(self._page(prefix, token, delimiter="/"), self.resource)
+        if directories or not self._is_flat(level):
+            raise UnsupportedError("a hierarchical namespace is listed as a whole", resource=self.resource)
+        return level
+
+    def _is_flat(self, level: Level) -> bool:
+        """Whether directories are only names here, tried on one of them.
+
+        In a hierarchical namespace each is a blob too, which a listing by levels does not give beside its prefix.
+        """
+        name = next((found[:-1] for found in level.prefixes if found.strip("/")), None)
+        if self._flat or name is None:
+            return True
         try:
-            return self._page(prefix, token, tags=True)
+            self._stat(name, None)
+        except NotFoundError:
+            self._flat = True
+            return True
+        return any(entry.key == name for entry in level.entries)
+
+    def _page(self, prefix: str, token: str | None, delimiter: str | None = None) -> bytes:
+        if self.capabilities.envelope.tags_max == 0:
+            return self._ask(prefix, token, delimiter, tags=False)
+        try:
+            return self._ask(prefix, token, delimiter, tags=True)
         except (TransientError, NotFoundError, AuthenticationError):
             raise
         except ConnectorError as refused:
-            page = self._page(prefix, token, tags=False)
+            page = self._ask(prefix, token, delimiter, tags=False)
             self._give_up_tags(refused)
             return page
 
-    def _page(self, prefix: str, token: str | None, *, tags: bool) -> tuple[list[ObjectEntry], str | None]:
+    def _ask(self, prefix: str, token: str | None, delimiter: str | None, *, tags: bool) -> bytes:
         include = ["metadata"]
         include += ["tags"] if tags else []
         include += ["snapshots"] if self.capabilities.snapshots else []
@@ -132,12 +160,13 @@ class AzureObjectStore(ObjectStore):
                 "restype": "container",
                 "comp": "list",
                 "prefix": prefix or None,
+                "delimiter": delimiter,
                 "marker": token,
                 "maxresults": str(self._client.settings.page_size),
                 "include": ",".join(include),
             },
         )
-        return page_of(response.content, self.resource)
+        return response.content
 
     def _give_up_tags(self, refused: ConnectorError) -> None:
         _LOG.warning("%s: index tags cannot be read and are left out: %s", self.resource, refused)

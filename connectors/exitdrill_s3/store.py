@@ -18,10 +18,11 @@ from urllib.parse import unquote_plus
 from botocore import exceptions as sdk
 
 from exitdrill.connector.capabilities import Capabilities
+from exitdrill.connector.levels import Level
 from exitdrill.connector.objects import BytesBody, ObjectStore, RawRead, WriteRequest
 from exitdrill.connector.provider import Environment
 from exitdrill.connector.retry import RetryPolicy
-from exitdrill.errors import ChangedError, ConnectorError, PermissionDeniedError, TransientError
+from exitdrill.errors import ChangedError, ConnectorError, PermissionDeniedError, TransientError, UnsupportedError
 from exitdrill.model.digests import DigestKind, Digests
 from exitdrill.model.objects import Envelope, ObjectEntry
 from exitdrill_s3.body import UNSIGNED_PAYLOAD, BodyReader
@@ -106,13 +107,35 @@ class S3Store(ObjectStore):
         # Some servers make the token of the last key, and XML cannot carry it when it holds control characters.
         return page, f"k{page[-1].key}"
 
-    def _listed(self, item: Mapping[str, Any], *, encoded: bool) -> ObjectEntry:
+    def _level(self, prefix: str, token: str | None) -> Level:
+        answer = self._api.call(
+            "list_objects_v2",
+            self.resource,
+            Bucket=self._bucket,
+            EncodingType="url",
+            Prefix=prefix or None,
+            Delimiter="/",
+            ContinuationToken=token,
+        )
+        encoded = answer.get("EncodingType") == "url"
+        entries = [self._listed(item, encoded=encoded) for item in answer.get("Contents", [])]
+        prefixes = [self._key(item["Prefix"], encoded=encoded) for item in answer.get("CommonPrefixes", [])]
+        following = answer.get("NextContinuationToken") if answer.get("IsTruncated") else None
+        if answer.get("IsTruncated") and (following is None or _MANGLED in following):
+            msg = "a level is listed in pages, and does not say how it goes on"
+            raise UnsupportedError(msg, resource=self.resource)
+        return Level(entries, prefixes, following)
+
+    def _key(self, text: str, *, encoded: bool) -> str:
         try:
             # Amazon writes a space as "+" and a plus sign as "%2B".
-            key = unquote_plus(item["Key"], errors="strict") if encoded else item["Key"]
+            return unquote_plus(text, errors="strict") if encoded else text
         except UnicodeDecodeError as exc:
-            msg = f"the listing has a key that is not UTF-8: {item['Key']}"
+            msg = f"the listing has a key that is not UTF-8: {text}"
             raise ConnectorError(msg, resource=self.resource) from exc
+
+    def _listed(self, item: Mapping[str, Any], *, encoded: bool) -> ObjectEntry:
+        key = self._key(item["Key"], encoded=encoded)
         etag = unquoted(item.get("ETag"))
         # A listing does not say which objects are encrypted with a key of KMS, whose ETags look like MD5s.
         attested = self._proven and self._md5 and DigestKind.MD5 in self.capabilities.listing_digests

@@ -22,6 +22,7 @@ _FOUND = Capabilities(
     envelope=EnvelopeRule(user_lower_case=True, tags_max=10),
     attests=frozenset({DigestKind.MD5}),
     listing_digests=frozenset({DigestKind.MD5}),
+    delimited_listing=True,
     conditional_writes=True,
     max_single_put_bytes=16 * MEBIBYTE,
 )

@@ -27,6 +27,7 @@ _FOUND = Capabilities(
     multipart_attests=frozenset({DigestKind.CRC64NVME}),
     sorted_listing=False,
     start_after=False,
+    delimited_listing=True,
     conditional_writes=True,
 )
 

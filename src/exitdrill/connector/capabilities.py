@@ -227,6 +227,8 @@ class Capabilities:
     """A listing comes in the order of the keys' UTF-8 bytes."""
     start_after: bool = True
     """A listing can begin after a given key."""
+    delimited_listing: bool = False
+    """A listing can stop at a slash, and gives the prefixes of what lies below."""
     pinned_reads: bool = True
     """A read can be pinned to an ETag."""
     conditional_writes: bool = False

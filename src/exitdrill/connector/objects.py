@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import ClassVar, Protocol, Self, runtime_checkable
 
 from exitdrill.connector.capabilities import Capabilities
+from exitdrill.connector.levels import Level, Piece, divide
 from exitdrill.connector.retry import RetryPolicy
 from exitdrill.errors import (
     ChangedError,
@@ -260,6 +261,35 @@ class ObjectStore(ABC):
                 raise ConnectorError(msg, resource=self.resource)
             token = following
 
+    def pieces(self, prefix: str = "", *, most: int = 64) -> tuple[Piece, ...]:
+        """The keys that begin with ``prefix``, divided so that they can be listed side by side.
+
+        At most so many prefixes, each to be listed by itself, and entries known already: in key order, every key
+        in exactly one of them. One piece, the prefix, where this place cannot divide. Raises ConnectorError.
+        """
+        if not self.capabilities.delimited_listing:
+            return (prefix,)
+        try:
+            return divide(lambda at, token: self.retry.call(lambda: self._level(at, token)), prefix, most)
+        except UnsupportedError:
+            return (prefix,)
+
+    def level(self, prefix: str = "") -> Iterator[Level]:
+        """The keys that begin with ``prefix`` and have no further slash, and the prefixes of the others; in pages.
+
+        Raises UnsupportedError where the place cannot do that, ConnectorError.
+        """
+        if not self.capabilities.delimited_listing:
+            msg = "a listing here cannot stop at a slash"
+            raise UnsupportedError(msg, resource=self.resource)
+        token: str | None = None
+        while True:
+            page = self.retry.call(lambda token=token: self._level(prefix, token))  # type: ignore[misc]
+            yield page
+            token = page.token
+            if token is None:
+                return
+
     def read(
         self,
         key: str,
@@ -414,6 +444,11 @@ class ObjectStore(ABC):
 
         A page that needs no request any more may be an iterator; it then raises no `TransientError`.
         """
+
+    def _level(self, prefix: str, token: str | None) -> Level:  # noqa: ARG002 - a hook
+        """One page of a listing that stops at the first slash behind ``prefix``."""
+        msg = "this connector cannot list a level"
+        raise UnsupportedError(msg, resource=self.resource)
 
     @abstractmethod
     def _read(self, key: str, etag: str | None, version: str | None, offset: int, length: int | None) -> RawRead:

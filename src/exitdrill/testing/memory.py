@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from threading import RLock
 
 from exitdrill.connector.capabilities import Capabilities, EnvelopeRule
+from exitdrill.connector.levels import Level
 from exitdrill.connector.objects import CHUNK_BYTES, ObjectStore, RawRead, WriteRequest
 from exitdrill.connector.provider import Connector, Endpoint, Environment, Provider, Settings
 from exitdrill.connector.retry import RetryPolicy
@@ -28,6 +29,7 @@ HONEST = Capabilities(
     refuses_wrong=ALL_KINDS,
     listing_digests=frozenset({DigestKind.MD5}),
     multipart_attests=ALL_KINDS,
+    delimited_listing=True,
     conditional_writes=True,
 )
 """What the default `Behaviour` really does."""
@@ -63,6 +65,8 @@ class Behaviour:
     """Stores that many bytes fewer than it was sent."""
     hides_every: int = 0
     """Leaves every so-manieth object out of listings; 0 for none."""
+    forgets_prefixes: bool = False
+    """Leaves the last prefix out when a listing stops at a slash."""
     shuffles_listings: bool = False
     """Lists in another order than that of the keys."""
     page_objects: int = 1000
@@ -191,6 +195,21 @@ class MemoryStore(ObjectStore):
                 if not (does.hides_every and number % does.hides_every == 0)
             ]
         return page, chosen[size - 1] if len(chosen) > size else None
+
+    def _level(self, prefix: str, token: str | None) -> Level:
+        self._enter("level", prefix)
+        does, size, begin = self._shared.behaviour, self._shared.behaviour.page_objects, len(prefix)
+        with self._shared.lock:
+            stored = self._shared.objects(self._container)
+            names: dict[str, None] = {}
+            for key in sorted(key for key in stored if key.startswith(prefix)):
+                slash = key.find("/", begin)
+                names[key if slash < 0 else key[: slash + 1]] = None
+            chosen = [name for name in names if token is None or name > token]
+            page, more = chosen[:size], len(chosen) > size
+            below = [name for name in page if name.find("/", begin) >= 0]
+            here = [self._listed(stored[name]) for name in page if name.find("/", begin) < 0]
+        return Level(here, below[:-1] if does.forgets_prefixes else below, page[-1] if more else None)
 
     def _read(
         self,

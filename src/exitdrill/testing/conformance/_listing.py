@@ -51,6 +51,24 @@ class ListingTests(Suite):
         between = f"{written[5]}!"
         assert next(iter(store.list(f"{base}/", start_after=between))).key == written[6], "it need not exist"
 
+    def test_a_listing_by_levels(self, provider: Provider, claims: Capabilities | None) -> None:
+        """Claimed: each level has its keys and the prefixes of those below, and pieces hold each key once, in order.
+
+        Not claimed: refused, and the one piece is the whole.
+        """
+        with fresh_container(provider) as name, provider.objects(name, claims) as store:
+            if not store.capabilities.delimited_listing:
+                with pytest.raises(UnsupportedError):
+                    next(store.level())
+                assert store.pieces("any/") == ("any/",)
+                return
+            written = sorted({key for key in (*_held(store), *_NESTED) if not store.capabilities.keys.violations(key)})
+            put_many(store, written, self.threads)
+            for prefix in ("", "a", "a/", "nest/", "nest/1", "nest/1/", "none/", "caf"):
+                _check_level(store, written, prefix)
+                for most in (1, 2, 5, 64):
+                    _check_pieces(store, written, prefix, most)
+
     def test_a_prefix_is_not_a_folder(self, store: ObjectStore) -> None:
         """A prefix ends anywhere in a key; no character in it is special."""
         base = new_key("prefix")
@@ -86,6 +104,30 @@ class ListingTests(Suite):
         for _ in range(20):
             next(iter(store.list(f"{base}/")))
         assert len(list(store.list(f"{base}/"))) == 5
+
+
+_NESTED = ("nest/1/a", "nest/1/b/c", "nest/10/a", "nest/2/a", "nest/2a", "nest/3", "nest/1-a", "nest2/1", "nes")
+
+
+def _check_level(store: ObjectStore, written: list[str], prefix: str) -> None:
+    entries: list[str] = []
+    prefixes: set[str] = set()
+    for page in store.level(prefix):
+        entries += [entry.key for entry in page.entries]
+        prefixes |= set(page.prefixes)
+    rest = {key: key[len(prefix) :].partition("/") for key in written if key.startswith(prefix)}
+    assert sorted(entries) == sorted(key for key, (_, slash, _) in rest.items() if not slash)
+    assert prefixes == {f"{prefix}{first}/" for first, slash, _ in rest.values() if slash}
+
+
+def _check_pieces(store: ObjectStore, written: list[str], prefix: str, most: int) -> None:
+    pieces = store.pieces(prefix, most=most)
+    assert sum(isinstance(piece, str) for piece in pieces) <= most
+    found: list[str] = []
+    for piece in pieces:
+        entries = store.list(piece) if isinstance(piece, str) else piece
+        found += sorted(entry.key for entry in entries)
+    assert found == sorted(key for key in written if key.startswith(prefix)), "the pieces are not the whole, in order"
 
 
 class KeyTests(Suite):
