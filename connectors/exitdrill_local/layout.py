@@ -62,6 +62,30 @@ To list every key of a container:
 
     find "$c" -name '????????????????????????????????????????????????????????????????.json' -exec cat {} +
 
+Small objects of a drill do not have files of their own: they are in packs. A pack is an object whose key begins
+with "packs/", and a plain tar archive. In it each small object is a file called objects/<sha256 of its key>; what
+is known of it stands in the header before it (PAX records EXITDRILL.key, .etag, .sha256, .envelope). The last file,
+index.jsonl, has a line for each: key, name, offset, size, sha256.
+
+An object that is in no file of its own is in a pack:
+
+    c=$(printf %s 'case-files' | sha256sum | cut -c1-64)
+    k=$(printf %s 'reports/2024 Q4.pdf' | sha256sum | cut -c1-64)
+    p=$(grep -rlF "objects/$k" "$c" | head -n 1)
+    tar --warning=no-unknown-keyword -xOf "$p" "objects/$k"
+
+To unpack every pack of a container into a folder, and put their indexes together:
+
+    c=$(printf %s 'case-files' | sha256sum | cut -c1-64)
+    grep -rl --include='*.json' '"format":1,"key":"packs/' "$c" | while read -r s; do
+      p=$(echo "${s%.json}".????????????????????????????????)
+      tar --warning=no-unknown-keyword -C /elsewhere -xf "$p" objects
+      tar --warning=no-unknown-keyword -xOf "$p" index.jsonl >> /elsewhere/index.jsonl
+    done
+
+An object whose own key begins with packs/, keys/ or by-sha256/ and that has a file of its own is kept under that key
+with keys/ before it. The tool "exitdrill vault export --vault FOLDER" does all of this, and checks every byte.
+
 The digests are those of the program that wrote the files. A disk attests nothing: read the bytes again
 to know that they are still the same.
 

@@ -78,7 +78,9 @@ def test_the_vault_can_be_read_without_exitdrill(provider: LocalProvider, store:
     """The commands in README.txt find an object by its key, its facts and its bytes."""
     put(store, KEY, b"the bytes", Envelope(content_type="application/pdf", user=(("owner", "records"),)))
     assert json.loads((root / "container.json").read_text())["container"] == "case-files"
-    commands = [line[4:] for line in (provider.path / "README.txt").read_text().splitlines() if line.startswith("    ")]
+    text, packs, _ = (provider.path / "README.txt").read_text().partition("Small objects of a drill")
+    assert packs  # the commands for those are tried on a drill's vault
+    commands = [line[4:] for line in text.splitlines() if line.startswith("    ")]
     script = "\n".join(line for line in commands if line[:2] in ("c=", "k=", "ca", "sh", "fi", '"$'))
     script = script.replace("reports/2024 Q4.pdf", KEY).replace("sha256sum\n", "sha256sum ")
     done = subprocess.run(["sh", "-euc", script], cwd=provider.path, capture_output=True, text=True, check=True)

@@ -9,8 +9,8 @@
             EXITDRILL.etag         only if there was one
             EXITDRILL.sha256       of the bytes
             EXITDRILL.envelope     content type, metadata, tags, as JSON; only if there are any
-    at the end        index.jsonl  a line an object: key, name, offset, size, sha256; and a last line with their
-                                   number and the SHA-256 of all headers before the index, in order
+    at the end        index.jsonl  a line of JSON in ASCII an object: key, name, offset, size, sha256; and a last
+                                   line with their number and the SHA-256 of all headers before it, in order
 
 Rules. The format is POSIX.1-2001 ``pax``, and nothing of it beyond what is listed here. No path is made from a key
 other than by SHA-256, so that unpacking a pack cannot lead out of its folder, whatever the keys. Every byte of a
@@ -47,7 +47,7 @@ _EXTENDED = b"PaxHeaders/"
 _VENDOR = b"EXITDRILL."
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_SECOND = 8**11 - 1
-_text = json.JSONEncoder(ensure_ascii=False).encode
+_text = json.JSONEncoder().encode
 
 # Read and write for the owner alone, whoever unpacks; no user's name or number of the machine that packed.
 _MODE_TO_GROUP = b"".join((b"0000600\0", b"0000000\0", b"0000000\0"))
@@ -374,7 +374,7 @@ def _header(name: bytes, size: int, seconds: int, kind: bytes) -> bytes:
 def _line(key: str, hashed: bytes, offset: int, size: int, sha256: bytes) -> bytes:
     """An object's line in the index."""
     return b'{"key":%b,"name":"objects/%b","offset":%d,"size":%d,"sha256":"%b"}\n' % (
-        _text(key).encode(),
+        _text(key).encode("ascii"),
         hashed,
         offset,
         size,
