@@ -58,6 +58,8 @@ class _Copy:
     def __init__(self, folder: Path, source: ObjectStore, target: ObjectStore, pace: Pace) -> None:
         self.folder, self.source, self.target, self.pace = folder, source, target, pace
         self.sizes: list[int] = []
+        self.began: list[float] = []
+        self.ended: list[float] = []
 
     def run(self, threads: int) -> list[LedgerRow]:
         part, ledger = self.folder / "part.parquet", self.folder / "ledger.parquet"
@@ -72,7 +74,9 @@ class _Copy:
 
     def _moved(self, size_bytes: int) -> None:
         self.sizes.append(self.pace.window.size)
+        self.began.append(time.monotonic())
         self.pace.moved(size_bytes)
+        self.ended.append(time.monotonic())
 
 
 def _memory(count: int, size: int, retry: RetryPolicy | None = None) -> ObjectStore:
@@ -160,9 +164,8 @@ def _timed_copy(folder: Path, rate: float) -> tuple[float, float]:
         with vault.objects("c") as target:
             (folder / "run").mkdir()
             copy = _Copy(folder / "run", _memory(80, 50_000), target, pace)
-            began = time.monotonic()
             rows = copy.run(threads=8)
-            took = time.monotonic() - began
+    took = max(copy.ended) - min(copy.began)  # making and closing files of the run's own is not of the copy
     assert sum(row.size for row in rows if row.evacuated) == 4_000_000
     return took, tally.limited_ns / 1e9
 
