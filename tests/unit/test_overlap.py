@@ -19,7 +19,6 @@ from exitdrill.assets.grouping import Weight
 from exitdrill.assets.interface import AssetContext
 from exitdrill.assets.objects import ObjectsKind
 from exitdrill.assets.overlap import (
-    BOTH,
     EARLY,
     ENDED,
     EVACUATE,
@@ -30,7 +29,7 @@ from exitdrill.assets.overlap import (
     turns_of,
     went_through,
 )
-from exitdrill.clock import Lap, SystemClock, format_utc
+from exitdrill.clock import SystemClock, format_utc
 from exitdrill.connector.objects import BytesBody, WriteRequest
 from exitdrill.connector.registry import connector
 from exitdrill.errors import DigestError, ExitdrillError, RunError, StoppedError, TransientError
@@ -44,6 +43,7 @@ from exitdrill.model.record import (
     LegRecord,
     RunRecord,
 )
+from exitdrill.model.spans import Span, common_ns, covered_ns
 from exitdrill.model.verdict import Finding, Judgement, Severity
 from exitdrill.plan.drill import Asset, DrillPlan, Level, Mode, Objectives, Phase, Place, Playbook, Route, Step
 from exitdrill.playbook.conductor import LocalConductor
@@ -219,8 +219,9 @@ def test_every_group_goes_through_both_legs(tmp_path: Path) -> None:
     assert legs.most == 2
     cost: Any = legs.facts[f"{REBUILD} cost"]
     assert (cost["retries"], cost["busy_ns"], cost["longest_ns"]) == (4, 28, 7)
-    assert 0 < cost["began_elapsed_ns"] < cost["ended_elapsed_ns"] <= legs.now_ns
-    assert 0 < int(str(legs.facts[BOTH])) <= cost["duration_ns"]
+    assert sum(end - begin for begin, end in cost["spans"]) == cost["duration_ns"] <= legs.now_ns
+    other: Any = legs.facts[f"{EVACUATE} cost"]
+    assert 0 < common_ns(map(tuple, cost["spans"]), map(tuple, other["spans"])) <= cost["duration_ns"]
     assert (legs.facts[ENDED], legs.facts[EARLY]) == (None, {**asdict(Counts()), "parts": [1, 2, 3, 4, 5]})
     legs.done.clear()
     legs.run()
@@ -441,8 +442,9 @@ def test_a_drill_whose_legs_overlap(tmp_path: Path) -> None:
     first, second = asset["evacuate"], asset["rebuild"]
     cut_ns = record["severance"]["severed_elapsed_ns"]
     early_ns = record["early_cut"]["cut_elapsed_ns"]
-    assert early_ns < second["began_elapsed_ns"] < first["ended_elapsed_ns"] < cut_ns
-    assert 0 < asset["both_legs_ns"] <= min(first["duration_ns"], second["duration_ns"])
+    assert early_ns < second["spans"][0][0] < first["spans"][-1][1] < cut_ns < second["spans"][-1][0]
+    assert all(sum(end - begin for begin, end in leg["spans"]) == leg["duration_ns"] for leg in (first, second))
+    assert 0 < _read(run).assets[0].both_legs_ns <= min(first["duration_ns"], second["duration_ns"])
     assert 0 < asset["rebuilt_early"]["objects"] < 11
     assert second["outcomes"]["copied"]["objects"] == asset["verification"]["equal"] == 11
     assert (record["early_cut"]["holds"], record["early_cut"]["attempts"]) == (True, [])
@@ -474,8 +476,8 @@ def _overlapped(early: EarlyCutRecord | None, **more: Any) -> tuple[DrillPlan, R
     plan = make_plan(overlap=True)
     listed = Counts(1000, 4_096_000)
     good = make_measured()
-    rebuild = replace(good.rebuild, began_elapsed_ns=3000 * _NS, ended_elapsed_ns=4000 * _NS)
-    measured = replace(good, rebuild=rebuild, rebuilt_early=replace(listed, objects=600), both_legs_ns=9, **more)
+    rebuild = replace(good.rebuild, spans=((3000 * _NS, 4000 * _NS),))
+    measured = replace(good, rebuild=rebuild, rebuilt_early=replace(listed, objects=600), **more)
     return plan, make_record(plan, measured, early_cut=early)
 
 
@@ -533,25 +535,38 @@ def test_overlap_that_did_not_happen_is_a_note() -> None:
 # both ways' timing
 
 
+_SPANS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)).map(lambda p: (min(p), max(p))), max_size=8)
+
+
+@given(_SPANS, _SPANS)
+def test_spans_are_added_up_as_a_clock_would(first: list[Span], second: list[Span]) -> None:
+    """Against every tick looked at on its own."""
+
+    def ticks(spans: list[Span]) -> set[int]:
+        return {tick for begin, end in spans for tick in range(begin, end)}
+
+    assert covered_ns(first) == len(ticks(first))
+    assert common_ns(first, second) == len(ticks(first) & ticks(second))
+
+
 def _timed(overlap: bool, width: int = 2) -> RunRecord:
-    first = LegRecord("evacuate", {}, 0, 0, 0, 60 * _NS, 10 * _NS, 70 * _NS, 120 * _NS, 30 * _NS)
-    second = LegRecord("rebuild", {}, 0, 0, 0, 40 * _NS, 100 * _NS, 140 * _NS, 80 * _NS, 20 * _NS)
+    first = LegRecord("evacuate", {}, spans=((10 * _NS, 70 * _NS),), busy_ns=120 * _NS, longest_ns=30 * _NS)
+    second = LegRecord("rebuild", {}, spans=((100 * _NS, 140 * _NS),), busy_ns=80 * _NS, longest_ns=20 * _NS)
     if overlap:
-        second = replace(second, began_elapsed_ns=40 * _NS, ended_elapsed_ns=90 * _NS)
-    measured = make_measured(evacuate=first, rebuild=second, both_legs_ns=30 * _NS if overlap else 0)
-    down = (Lap("downtime", T0, 20 * _NS, 5 * _NS),)
-    return make_record(make_plan(), measured, width=width, laps=down)
+        second = replace(second, spans=((40 * _NS, 80 * _NS), (100 * _NS, 110 * _NS)))
+    measured = make_measured(evacuate=first, rebuild=second)
+    return make_record(make_plan(), measured, width=width)
 
 
 def test_both_ways_timing_is_measured_the_one_way_and_computed_the_other() -> None:
-    """Spans without downtime, against the workers' time at the same width; labelled for what each is."""
+    """Spans with jobs under way, against the workers' time at the same width; labelled for what each is."""
     ran = legs_timing(_timed(overlap=False))
     assert ran is not None
-    assert (ran.overlapped, ran.measured_seconds, ran.other_way) == (False, 95, "overlapping")
+    assert (ran.overlapped, ran.measured_seconds, ran.other_way) == (False, 100, "overlapping")
     assert ran.other_way_seconds == 100  # 120 s and 80 s of work on two
     beside = legs_timing(_timed(overlap=True))
     assert beside is not None
-    assert (beside.overlapped, beside.measured_seconds, beside.other_way) == (True, 75, "one after the other")
+    assert (beside.overlapped, beside.measured_seconds, beside.other_way) == (True, 80, "one after the other")
     assert beside.other_way_seconds == 60 + 40
     assert "evacuate took 0:02:00 and rebuild 0:01:20 of worker time" in beside.how
     unknown = legs_timing(_timed(overlap=True, width=0))

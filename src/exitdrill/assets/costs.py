@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from exitdrill.assets.interface import Facts
+from exitdrill.model.spans import Span
 from exitdrill.transfer.job import Result
 
 __all__ = ["LegCost"]
@@ -19,8 +20,7 @@ class LegCost:
     waited_ns: int = 0
     limited_ns: int = 0
     duration_ns: int = 0
-    began_elapsed_ns: int | None = None
-    ended_elapsed_ns: int | None = None
+    spans: tuple[Span, ...] = ()
     busy_ns: int = 0
     longest_ns: int = 0
 
@@ -28,7 +28,9 @@ class LegCost:
     def load(cls, facts: Facts, leg: str) -> Self:
         """What was kept; nothing yet if nothing was."""
         kept: Any = facts.get(_name(leg))
-        return cls(**kept) if isinstance(kept, Mapping) else cls()
+        if not isinstance(kept, Mapping):
+            return cls()
+        return cls(**{**kept, "spans": tuple((int(begin), int(end)) for begin, end in kept["spans"])})
 
     def keep(self, facts: Facts, leg: str) -> None:
         """Keep it."""
@@ -37,9 +39,10 @@ class LegCost:
     def worked(self, began_elapsed_ns: int, ended_elapsed_ns: int) -> None:
         """Jobs of the leg were under way from then to then, in drill time."""
         self.duration_ns += ended_elapsed_ns - began_elapsed_ns
-        if self.began_elapsed_ns is None:
-            self.began_elapsed_ns = began_elapsed_ns
-        self.ended_elapsed_ns = ended_elapsed_ns
+        before = self.spans
+        if before and before[-1][1] == began_elapsed_ns:  # it only goes on
+            began_elapsed_ns, before = before[-1][0], before[:-1]
+        self.spans = (*before, (began_elapsed_ns, ended_elapsed_ns))
 
     def add(self, result: Result) -> None:
         """A job ended well."""

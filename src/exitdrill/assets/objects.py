@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from exitdrill.assets.costs import LegCost
 from exitdrill.assets.grouping import Weight, groups_of
 from exitdrill.assets.interface import AssetContext, AssetKind, Forecast, Removed
-from exitdrill.assets.overlap import BOTH, EARLY, ENDED, EVACUATE, REBUILD, BothLegs, Group, turns_of, went_through
+from exitdrill.assets.overlap import EARLY, ENDED, EVACUATE, REBUILD, BothLegs, Group, turns_of, went_through
 from exitdrill.assets.preflight import describe_survey, object_checks, probed_capabilities
 from exitdrill.assets.survey import survey
 from exitdrill.clock import Clock, Stopwatch, parse_utc
@@ -149,7 +149,6 @@ class ObjectsKind(AssetKind):
             lost_changes=int(look.get("lost", 0)),
             oldest_lost_change_utc=_moment(look.get("oldest_lost_utc")),
             error=str(ctx.facts.get("error") or ""),
-            both_legs_ns=int(str(ctx.facts.get(BOTH) or 0)),
             rebuilt_early=Counts(*(int(early.get(name, 0)) for name in ("objects", "size_bytes"))),
             overlap_ended=str(ctx.facts.get(ENDED) or ""),
         )

@@ -25,11 +25,9 @@ from exitdrill.transfer.layout import RunDirectory
 from exitdrill.transfer.rows import part_numbers
 from exitdrill.transfer.tally import leg_facts
 
-__all__ = ["BOTH", "EARLY", "ENDED", "EVACUATE", "REBUILD", "BothLegs", "Group", "Turns", "turns_of", "went_through"]
+__all__ = ["EARLY", "ENDED", "EVACUATE", "REBUILD", "BothLegs", "Group", "Turns", "turns_of", "went_through"]
 
 EVACUATE, REBUILD = "evacuate", "rebuild"
-BOTH = "both legs ns"
-"""The fact that says how long jobs of both legs were under way."""
 EARLY = "rebuilt early"
 """The fact that says which parts were rebuilt before the cut, and how many objects and bytes."""
 ENDED = "overlap ended"
@@ -142,8 +140,6 @@ class BothLegs:
         self._contexts, self._job, self._all_evacuated = contexts, job, all_evacuated
         self._ctx = contexts[EVACUATE]
         self._costs = {leg: LegCost.load(self._ctx.facts, leg) for leg in contexts}
-        both = self._ctx.facts.get(BOTH)
-        self._both_ns = both if isinstance(both, int) else 0
         self._failures = 0
         self._error: Exception | None = None
 
@@ -207,11 +203,9 @@ class BothLegs:
     def _time_passed(self, turns: Turns, since_ns: int) -> int:
         """Count the time since the last change to the legs that were at work in it."""
         now_ns = self._ctx.elapsed_ns()
-        at_work = [leg for leg in self._costs if turns.at_work(leg)]
-        for leg in at_work:
-            self._costs[leg].worked(since_ns, now_ns)
-        if len(at_work) == len(self._costs):
-            self._both_ns += now_ns - since_ns
+        for leg, cost in self._costs.items():
+            if turns.at_work(leg):
+                cost.worked(since_ns, now_ns)
         return now_ns
 
     def _ended(self, turns: Turns, future: Future[Result], leg: str, group: Group) -> None:
@@ -242,7 +236,6 @@ class BothLegs:
         """After every job: a crash loses the cost of those under way only."""
         for leg, cost in self._costs.items():
             cost.keep(self._ctx.facts, leg)
-        self._ctx.facts.put(BOTH, self._both_ns)
 
 
 def went_through(directory: RunDirectory, asset: str, leg: str) -> bool:

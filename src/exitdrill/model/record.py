@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from exitdrill.clock import Lap
 from exitdrill.model.objects import Outcome
+from exitdrill.model.spans import Span, common_ns
 
 __all__ = [
     "DISAGREES",
@@ -136,14 +137,22 @@ class LegRecord:
     """Over all threads, time waited for the drill's own limits, of requests and of bandwidth."""
     duration_ns: int = 0
     """Wall time during which any of its jobs was under way."""
-    began_elapsed_ns: int | None = None
-    """Drill time at which its first job began; None before it."""
-    ended_elapsed_ns: int | None = None
-    """Drill time at which its last job ended."""
+    spans: tuple[Span, ...] = ()
+    """When any of its jobs was under way, in drill time and in order. A crash leaves out what was under way then."""
     busy_ns: int = 0
     """Time of its workers, added up: each from its start to its end. Of jobs that ended well only."""
     longest_ns: int = 0
     """The longest of those jobs."""
+
+    @property
+    def began_elapsed_ns(self) -> int | None:
+        """Drill time at which its first job began; None before it."""
+        return self.spans[0][0] if self.spans else None
+
+    @property
+    def ended_elapsed_ns(self) -> int | None:
+        """Drill time at which its last job ended."""
+        return self.spans[-1][1] if self.spans else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,12 +210,15 @@ class AssetRecord:
     """The oldest of their modification times: the recovery point lies just before it."""
     error: str = ""
     """What ended it, if something did."""
-    both_legs_ns: int = 0
-    """Wall time during which jobs of both legs were under way; only with ``overlap``."""
     rebuilt_early: Counts = Counts()
     """What of it was rebuilt before the cut."""
     overlap_ended: str = ""
     """Why rebuilding beside the evacuation was given up; the rest was then left to the time after the cut."""
+
+    @property
+    def both_legs_ns(self) -> int:
+        """Wall time during which jobs of both legs were under way; none without ``overlap``."""
+        return common_ns(self.evacuate.spans, self.rebuild.spans)
 
 
 @dataclass(frozen=True, slots=True)

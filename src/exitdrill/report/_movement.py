@@ -89,7 +89,7 @@ def legs(record: RunRecord) -> tuple[Block, ...]:
     headers = ("asset", "leg", "began", "ended", "time", "worker time", "both legs at once")
     way = "overlapping" if timing.overlapped else "one after the other"
     facts = (
-        (f"{way}, measured", f"{duration(timing.measured_seconds)} with a leg under way"),
+        (f"{way}, measured", f"{duration(timing.measured_seconds)} with a job of either leg under way"),
         (f"{timing.other_way}, computed", f"not measured: {timing.how}"),
     )
     return (Table(headers, tuple(rows), frozenset({2, 3, 4, 5, 6})), Facts(facts))

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from exitdrill.model.human import duration
 from exitdrill.model.record import LegRecord, RunRecord
+from exitdrill.model.spans import covered_ns
 
 __all__ = ["LegsTiming", "legs_timing"]
 
 _NS = 1_000_000_000
-_Span = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class LegsTiming:
     overlapped: bool
     """Whether jobs of both legs of an asset were ever under way at once."""
     measured_seconds: float
-    """As it ran: the time during which any leg of any asset was going on, downtime not counted."""
+    """As it ran: the time during which a job of any leg of any asset was under way."""
     evacuate_busy_seconds: float
     """Time of the workers, added up."""
     rebuild_busy_seconds: float
@@ -40,16 +40,14 @@ class LegsTiming:
 def legs_timing(record: RunRecord) -> LegsTiming | None:
     """Both ways' timing of a run; None if a leg has no job that ended well."""
     first, second = ([getattr(asset, leg) for asset in record.assets] for leg in ("evacuate", "rebuild"))
-    spans = [*_spans(first), *_spans(second)]
     busy = _busy(first), _busy(second)
-    if not all(busy) or not spans:
+    if not all(busy):
         return None
     overlapped = any(asset.both_legs_ns for asset in record.assets)
-    down = [(lap.start_elapsed_ns, lap.end_elapsed_ns) for lap in record.laps if lap.name == "downtime"]
     other, other_ns = _other_way(record.width, first, second, overlapped=overlapped)
     return LegsTiming(
         overlapped,
-        (_length(spans) - _common(spans, down)) / _NS,
+        covered_ns(span for leg in (*first, *second) for span in leg.spans) / _NS,
         busy[0] / _NS,
         busy[1] / _NS,
         other,
@@ -84,26 +82,3 @@ def _busy(legs: Iterable[LegRecord]) -> int:
 
 def _longest(legs: Iterable[LegRecord]) -> int:
     return max((leg.longest_ns for leg in legs), default=0)
-
-
-def _spans(legs: Iterable[LegRecord]) -> list[_Span]:
-    return [
-        (leg.began_elapsed_ns, leg.ended_elapsed_ns)
-        for leg in legs
-        if leg.began_elapsed_ns is not None and leg.ended_elapsed_ns is not None
-    ]
-
-
-def _length(spans: Iterable[_Span]) -> int:
-    """How much time the spans cover together."""
-    total, reached = 0, None
-    for begin, end in sorted(spans):
-        start = begin if reached is None else max(begin, reached)
-        total += max(0, end - start)
-        reached = end if reached is None else max(reached, end)
-    return total
-
-
-def _common(spans: list[_Span], others: list[_Span]) -> int:
-    """How much time is covered by both."""
-    return _length(spans) + _length(others) - _length([*spans, *others])
