@@ -125,7 +125,16 @@ def _inventory(ctx: _Context) -> Facts:
     asked = report_of(ctx.asset.source)
     reported = None if asked is None else lambda manifest: _reported(ctx, asked, manifest)
     make_inventory(
-        ctx.store("source"), prefix, folder, ctx.scratch, size, ctx.clock, ctx.stopped, ctx.meter, ctx.threads, reported
+        ctx.store("source"),
+        prefix,
+        folder,
+        ctx.scratch,
+        size,
+        ctx.clock,
+        ctx.stopped,
+        ctx.meter,
+        ctx.threads("source"),
+        reported,
     )
     return {}
 
