@@ -139,14 +139,9 @@ def open_client(place: str, settings: AzureSettings) -> Client:
 
 
 @cache
-def common_headers(api_version: str) -> Mapping[str, str]:
-    """What every request carries, beside its date and its authorization."""
-    return {
-        "x-ms-version": api_version,
-        "User-Agent": f"exitdrill/{version('exitdrill')}",
-        "Accept-Encoding": "identity",
-        "Accept": "*/*",
-    }
+def common_headers() -> Mapping[str, str]:
+    """What every request carries and no signature covers."""
+    return {"User-Agent": f"exitdrill/{version('exitdrill')}", "Accept-Encoding": "identity", "Accept": "*/*"}
 
 
 def target_of(base: str, container: str, key: str | None, query: Mapping[str, str | None] | None) -> str:

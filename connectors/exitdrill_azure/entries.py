@@ -75,18 +75,18 @@ def tags_of(content: bytes, resource: str) -> tuple[tuple[str, str], ...]:
 def from_headers(key: str, headers: Headers, version: str | None) -> ObjectEntry:
     """A blob as the headers of Get Blob or Get Blob Properties describe it, tags left out."""
     get = headers.lower.get
-    envelope = Envelope(
+    envelope = _envelope(
         get("content-type"),
         get("content-encoding"),
         get("content-language"),
         get("content-disposition"),
         get("cache-control"),
-        _user(headers),
-        (),
         get("x-ms-access-tier"),
-        _moment(get("x-ms-creation-time")),
+        get("x-ms-creation-time"),
         get("x-ms-blob-type"),
     )
+    if user := _user(headers):
+        envelope = replace(envelope, user=user)
     # In an answer to a range, Content-MD5 would be the range's.
     digests = _md5_digests(get("x-ms-blob-content-md5" if "content-range" in headers.lower else "content-md5"))
     return ObjectEntry(

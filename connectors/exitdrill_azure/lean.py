@@ -46,7 +46,7 @@ class LeanClient:
         self._base = urlsplit(self.location.url).path
         self._clock = clock or SystemClock()
         self._date = (-1, "")
-        self._common = dict(common_headers(settings.api_version))
+        self._version = settings.api_version
         self._signer = signer_of(place, settings, self.location)
         self._pool = HttpPool(
             self.location.url,
@@ -54,6 +54,7 @@ class LeanClient:
             connect_seconds=settings.connection_timeout_seconds,
             read_seconds=settings.read_timeout_seconds,
             connections=settings.pool_connections,
+            headers=common_headers(),
             ca_bundle=settings.ca_bundle or os.environ.get("REQUESTS_CA_BUNDLE"),
         )
 
@@ -107,11 +108,9 @@ class LeanClient:
         content: bytes | Iterable[bytes] | None,
         accept: frozenset[int],
     ) -> HttpAnswer:
-        sent = self._common.copy()
-        sent["x-ms-date"] = self._now()
-        for name, value in (headers or {}).items():
-            if value is not None:
-                sent[name] = value
+        sent = {"x-ms-version": self._version, "x-ms-date": self._now()}
+        if headers:
+            sent.update({name: value for name, value in headers.items() if value is not None})
         if isinstance(content, bytes) or (content is None and method == "PUT"):
             sent["Content-Length"] = str(len(content or b""))
         target = self._signer.authorize(method, target_of(self._base, container, key, query), query, sent)

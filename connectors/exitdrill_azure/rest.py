@@ -134,7 +134,7 @@ class RestClient:
         request = HttpRequest(
             method,
             target_of(self.location.url, container, key, query),
-            headers={**common_headers(self.settings.api_version), "x-ms-date": date, **sent},
+            headers={**common_headers(), "x-ms-version": self.settings.api_version, "x-ms-date": date, **sent},
             content=content,
         )
         try:

@@ -63,7 +63,7 @@ class Signer(Protocol):
         Args:
             method: The HTTP method.
             target: Path and query, percent-encoded.
-            query: The same query, decoded; those of None are not in it.
+            query: The same query, decoded; parameters of None are not in it.
             headers: Every header that will be sent, ``x-ms-date`` and ``x-ms-version`` among them.
 
         Raises AuthenticationError, TransientError where a token must be fetched.
@@ -98,11 +98,15 @@ class SharedKey:
     ) -> str:
         """As `Signer.authorize`."""
         form, values = _form(method, headers.get("Content-Length") == "0", tuple(headers))
-        text = form % values(headers) + self._resource + target.partition("?")[0]
-        for name in sorted(query):
-            value = query[name]
-            if value is not None:
-                text += f"\n{name.lower()}:{value}"
+        text = form % values(headers) + self._resource
+        if query:
+            text += target.partition("?")[0]
+            for name in sorted(query):
+                value = query[name]
+                if value is not None:
+                    text += f"\n{name.lower()}:{value}"
+        else:
+            text += target
         inner, outer = self._inner.copy(), self._outer.copy()
         inner.update(text.encode("utf-8", "surrogatepass"))
         outer.update(inner.digest())

@@ -16,7 +16,7 @@ import socket
 import ssl
 import struct
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -202,6 +202,7 @@ class HttpPool:
         connect_seconds: Limit for connecting, and for each step of agreeing on TLS.
         read_seconds: Limit for each send and each receive.
         connections: How many idle ones are kept.
+        headers: Sent with every request.
         ca_bundle: A file or folder of certificates to trust instead of the system's.
     """
 
@@ -213,6 +214,7 @@ class HttpPool:
         connect_seconds: float = 10.0,
         read_seconds: float = 60.0,
         connections: int = 256,
+        headers: Mapping[str, str] | None = None,
         ca_bundle: str | None = None,
     ) -> None:
         """See the class. Makes no connection. Raises ConnectorError for certificates that cannot be read."""
@@ -222,6 +224,9 @@ class HttpPool:
         self._port = parts.port or _PORTS[parts.scheme]
         self.authority = parts.netloc.rpartition("@")[2]
         """What the ``Host`` header says."""
+        lines = [f"{name}: {value}\r\n" for name, value in {"Host": self.authority, **(headers or {})}.items()]
+        self._common = f" HTTP/1.1\r\n{''.join(lines)}"
+        self._common_lines = len(lines)
         self._connect_seconds, self._read_seconds = connect_seconds, read_seconds
         self._idle: deque[Connection] = deque()
         self._keep = connections
@@ -249,7 +254,7 @@ class HttpPool:
         Args:
             method: As HTTP has it.
             target: Path and query, percent-encoded; sent as it is.
-            headers: All of them but ``Host``; ``Content-Length`` included where there is a body.
+            headers: Beside ``Host`` and those of every request; ``Content-Length`` included where there is a body.
             body: At once, or in chunks (then sent once only); what the chunks' iterator raises comes out as it is.
             action: What is tried, for messages: ``read the blob``.
             resource: What on, for messages.
@@ -288,15 +293,16 @@ class HttpPool:
             connection.close()
 
     def _head(self, method: str, target: str, headers: Iterable[tuple[str, str]]) -> bytes:
-        lines = [f"{method} {target} HTTP/1.1\r\nHost: {self.authority}\r\n"]
-        lines += [f"{name}: {value}\r\n" for name, value in headers]
-        text = "".join(lines)
-        breaks = len(lines) + 1
+        lines = [f"{name}: {value}\r\n" for name, value in headers]
+        text = f"{method} {target}{self._common}{''.join(lines)}\r\n"
+        breaks = len(lines) + self._common_lines + 2
         if text.count("\n") != breaks or text.count("\r") != breaks or "\0" in text or " " in target:
             raise ConnectorError("a target or a header that would break the request cannot be sent", resource=self.name)
-        with suppress(UnicodeEncodeError):
-            return (text + "\r\n").encode("latin-1")
-        # Not from the other error, which holds the whole head: credentials stand in it.
+        try:
+            return text.encode("latin-1")
+        except UnicodeEncodeError:
+            pass
+        # Not from that error, which holds the whole head: credentials stand in it.
         raise ConnectorError("a header with a letter outside Latin-1 cannot be sent", resource=self.name)
 
     def _exchange(self, method: str, head: bytes, body: RequestBody, resource: str, *, replay: bool) -> HttpAnswer:
@@ -318,12 +324,14 @@ class HttpPool:
 
     def _kept(self) -> Connection | None:
         """An idle connection on which nothing has come since: neither its end, nor what nobody asked for."""
-        with suppress(IndexError):
-            while True:
+        while self._idle:
+            try:
                 connection = self._idle.pop()
-                if connection.quiet:
-                    return connection
-                connection.close()
+            except IndexError:  # another thread took it
+                break
+            if connection.quiet:
+                return connection
+            connection.close()
         return None
 
     def _connected(self) -> Connection:
