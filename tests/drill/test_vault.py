@@ -109,6 +109,10 @@ def _damaged(file: Path, at: int) -> Iterator[None]:
         flip()
 
 
+def _names(folder: Path | str) -> list[str]:
+    return [path.name for path in Path(folder).iterdir()]
+
+
 def _ls(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, Any]]:
     assert main.run(["vault", "ls", "last", "--json", *arguments]) == 0
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -179,7 +183,7 @@ def test_get_gives_the_object(vault: _Held, key: str, tmp_path: Path, capfdbinar
     """To a file and to stdout, by the key or by its bytes in hexadecimal: exactly what was at the source."""
     assert main.run(["vault", "get", "last", key, "-o", str(tmp_path / "out")]) == 0
     assert (tmp_path / "out").read_bytes() == _OBJECTS[key]
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert _names(tmp_path) == ["out"]
     capfdbinary.readouterr()
     assert main.run(["vault", "get", "last", "--key-hex", key.encode().hex()]) == 0
     assert capfdbinary.readouterr().out == _OBJECTS[key]
@@ -212,7 +216,7 @@ def test_get_gives_nothing_that_is_damaged(vault: _Held, key: str, tmp_path: Pat
     assert said.out == b""
     assert b"not those that were put there" in said.err
     assert out.read_bytes() == b"before"
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert _names(tmp_path) == ["out"]
 
 
 # export
@@ -233,7 +237,7 @@ def test_export_by_key(vault: _Held, tmp_path: Path) -> None:
     """Hostile keys become files inside the folder, all of them; plain ones keep their names."""
     assert main.run(["vault", "export", "last", "--to", str(tmp_path / "tree"), "--names", "key"]) == 0
     _check_tree(tmp_path / "tree")
-    assert [path.name for path in tmp_path.iterdir()] == ["tree"]
+    assert _names(tmp_path) == ["tree"]
     paths = {line["key"]: line["path"] for line in _manifest(tmp_path / "tree")}
     assert paths["large/€.bin"] == "keys/large/€.bin"
     assert paths["a"] == "keys/a"
@@ -298,7 +302,7 @@ def test_export_into_something(vault: _Held, tmp_path: Path, capsys: pytest.Capt
     (tmp_path / "mine").write_text("mine")
     assert main.run(["vault", "export", "last", "--to", str(tmp_path)]) == 2
     assert "not empty" in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    assert _names(tmp_path) == ["mine"]
     assert main.run(["vault", "export", "--to", str(tmp_path / "a")]) == 2
     assert main.run(["vault", "export", "last", "--vault", "vault", "--to", str(tmp_path / "a")]) == 2
     assert main.run(["vault", "export", "last", "--container", "x", "--to", str(tmp_path / "a")]) == 2
