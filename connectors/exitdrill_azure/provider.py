@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from exitdrill.connector.capabilities import Capabilities
 from exitdrill.connector.objects import ObjectStore
@@ -25,6 +25,9 @@ from exitdrill_azure.entries import page_of
 from exitdrill_azure.errors import from_response
 from exitdrill_azure.settings import AzureSettings
 from exitdrill_azure.store import AzureObjectStore
+
+if TYPE_CHECKING:
+    from exitdrill.connector.reports import InventoryReport, ReportSource
 
 __all__ = ["AzureConnector", "AzureProvider"]
 
@@ -62,6 +65,11 @@ class AzureProvider(Provider):
 
     def _objects(self, container: str, capabilities: Capabilities | None) -> ObjectStore:
         return AzureObjectStore(self._client, container, capabilities, self.retry)
+
+    def _inventory_report(self, container: str, prefix: str, source: ReportSource) -> InventoryReport:
+        from exitdrill_azure.inventory_report import newest_report  # few drills need it
+
+        return newest_report(self._objects(source.container, None), container, prefix, source)
 
     def _ensure_container(self, container: str) -> bool:
         resource = f"{self.place}:{container}"

@@ -6,7 +6,10 @@ refuses to remove a full one.
 Source: S3 API reference, CreateBucket, DeleteBucket, ListBuckets; AWS general reference, "Amazon S3 endpoints".
 """
 
+from __future__ import annotations
+
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from botocore import exceptions as sdk
 
@@ -21,6 +24,9 @@ from exitdrill_s3.errors import code_of, date_of
 from exitdrill_s3.settings import S3Settings
 from exitdrill_s3.store import S3Store
 from exitdrill_s3.upload import OpenUploads
+
+if TYPE_CHECKING:
+    from exitdrill.connector.reports import InventoryReport, ReportSource
 
 __all__ = ["S3Provider"]
 
@@ -84,6 +90,12 @@ class S3Provider(Provider):
             delimited_listing=True,
             conditional_writes=True,
         )
+
+    def _inventory_report(self, container: str, prefix: str, source: ReportSource) -> InventoryReport:
+        del prefix  # a manifest does not say what its configuration leaves out
+        from exitdrill_s3.inventory_report import newest_report  # few drills need it
+
+        return newest_report(self._objects(source.container, None), container, source)
 
     def _ensure_container(self, container: str) -> bool:
         resource = self._name(container)

@@ -378,9 +378,22 @@ def test_the_order_of_assets_is_the_files_where_nothing_else_is_asked(tmp_path: 
             "{container: files}",
             "{contaner: files}",
             (
-                "drill.yaml:14:14: assets[0].source.contaner: unknown field; expected one of bucket, container, prefix "
-                "(did you mean 'container'?)"
+                "drill.yaml:14:14: assets[0].source.contaner: unknown field; expected one of bucket, container, "
+                "inventory, prefix (did you mean 'container'?)"
             ),
+        ),
+        (
+            "{container: files}",
+            "{container: files, inventory: {report: {prefix: a/}}}",
+            (
+                "drill.yaml:14:52: assets[0].source.inventory.report: no container; "
+                "expected container: NAME, or bucket: NAME"
+            ),
+        ),
+        (
+            "{container: files}",
+            "{container: files, inventory: {report: {container: i}, delta: perhaps}}",
+            ("drill.yaml:14:75: assets[0].source.inventory.delta: found 'perhaps'; expected one of listing, none"),
         ),
         (
             "{container: files}",

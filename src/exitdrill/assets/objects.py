@@ -11,11 +11,12 @@ from exitdrill.assets.survey import survey
 from exitdrill.clock import Clock, Stopwatch, parse_utc
 from exitdrill.connector.objects import ObjectStore
 from exitdrill.errors import ArchivedError, ChangedError, NotFoundError
+from exitdrill.model import human
 from exitdrill.model.digests import DigestKind
 from exitdrill.model.record import AssetRecord, Check, LegRecord, Mishap, VerificationRecord
 from exitdrill.plan.drill import Level
 from exitdrill.transfer.client import cores
-from exitdrill.transfer.inventory import STEM, inventory_counts, inventory_rows, is_complete
+from exitdrill.transfer.inventory import STEM, inventory_counts, inventory_report, inventory_rows, is_complete
 from exitdrill.transfer.job import Job, Result
 from exitdrill.transfer.places import container_of, prefix_of, vault_container
 from exitdrill.transfer.rows import InventoryRow, part_numbers, part_path, summary
@@ -50,7 +51,7 @@ class ObjectsKind(AssetKind):
         )
         with ctx.places.open("vault") as vault:
             free = vault.space().free_bytes
-        return describe_survey(ctx.asset, seen, free)
+        return [*_source_checks(ctx), *describe_survey(ctx.asset, seen, free)]
 
     def evacuate(self, ctx: AssetContext) -> None:
         """Copy every part to the vault."""
@@ -200,6 +201,22 @@ def _left(facts: Mapping[str, Any]) -> list[str]:
     named = [str(item) for item in facts["left"]]
     unnamed = int(facts["left_total"]) - len(named)
     return [*named, f"{facts['container']}: and {unnamed} more"] if unnamed else named
+
+
+def _source_checks(ctx: AssetContext) -> list[Check]:
+    """Where the inventory is from, if not from a listing; kept in the journal too."""
+    report = inventory_report(ctx.directory.inventory(ctx.asset.name))
+    if report is None:
+        return []
+    ctx.journal.record("inventory from a report", asset=ctx.asset.name, **report)
+    age = human.duration(float(report["age_seconds"]))
+    found = f"from a report of {report['began_utc']} ({human.key(str(report['manifest']), limit=200)}), {age} old"
+    if report["delta"] == "listing":
+        since = ", ".join(f"{human.count(int(report[word]))} {word}" for word in ("added", "changed", "deleted"))
+        found += f"; brought up to date by a listing: {since} since"
+    else:
+        found += "; changes since are found when objects are copied, and at the last look"
+    return [Check("inventory", ctx.asset.name, ready=True, found=found)]
 
 
 def _throughput(store: ObjectStore, rows: Iterator[InventoryRow], clock: Clock) -> tuple[float, float]:

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from exitdrill.assets.interface import AssetContext
 from exitdrill.assets.probing import probe_store
 from exitdrill.assets.survey import Survey
+from exitdrill.clock import format_utc
 from exitdrill.connector.capabilities import Capabilities
 from exitdrill.connector.objects import ObjectStore
 from exitdrill.connector.provider import Provider
@@ -23,7 +24,7 @@ from exitdrill.model.record import Check
 from exitdrill.plan.drill import Asset, Level
 from exitdrill.transfer.cleanup import probe_base
 from exitdrill.transfer.layout import write_atomic
-from exitdrill.transfer.places import container_of, prefix_of, vault_container
+from exitdrill.transfer.places import container_of, prefix_of, report_of, vault_container
 
 __all__ = ["advice", "describe_survey", "object_checks", "probed_capabilities"]
 
@@ -78,13 +79,23 @@ def _source(ctx: AssetContext) -> str:
     with ExitStack() as stack:
         source = stack.enter_context(ctx.places.open("source"))
         store = stack.enter_context(source.objects(container_of(ctx.asset.source)))
+        reported = _reported(ctx, source)
         first = next(store.list(prefix_of(ctx.asset.source)), None)
         if first is None:
-            return "listed: nothing there"
+            return f"listed: nothing there{reported}"
         if first.size:
             with store.read(first.key, etag=first.etag, length=1) as stream:
                 stream.read_all()
-        return "listed and read"
+        return f"listed and read{reported}"
+
+
+def _reported(ctx: AssetContext, source: Provider) -> str:
+    """The inventory report that would be taken now, where the drill asks for one."""
+    asked = report_of(ctx.asset.source)
+    if asked is None:
+        return ""
+    report = source.inventory_report(container_of(ctx.asset.source), prefix_of(ctx.asset.source), asked[0])
+    return f"; has an inventory report of {format_utc(report.began_utc)}"
 
 
 def _keep(ctx: AssetContext, role: str, store: ObjectStore, prefix: str) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -19,6 +19,9 @@ from exitdrill.connector.capabilities import Capabilities
 from exitdrill.connector.objects import ObjectStore
 from exitdrill.connector.retry import RetryPolicy
 from exitdrill.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from exitdrill.connector.reports import InventoryReport, ReportSource
 
 __all__ = ["Connector", "Endpoint", "Environment", "Provider", "Settings", "Space"]
 
@@ -87,6 +90,18 @@ class Provider(ABC):
         """One container's objects; with capabilities that preflight narrowed. Makes no request."""
         return self._objects(container, capabilities)
 
+    def inventory_report(self, container: str, prefix: str, source: ReportSource) -> InventoryReport:
+        """The place's own report of what a container holds, the newest complete one.
+
+        Args:
+            container: The container it is about.
+            prefix: Which of its keys must be in it.
+            source: Where reports are.
+
+        Raises NotFoundError, UnsupportedError where the connector knows no reports, ConnectorError.
+        """
+        return self._inventory_report(container, prefix, source)
+
     def ensure_container(self, container: str) -> bool:
         """Make sure the container exists; True if this call made it.
 
@@ -126,6 +141,10 @@ class Provider(ABC):
 
     def _objects(self, container: str, capabilities: Capabilities | None) -> ObjectStore:  # noqa: ARG002 - a hook
         raise _unsupported(self, container)
+
+    def _inventory_report(self, container: str, prefix: str, source: ReportSource) -> InventoryReport:  # noqa: ARG002 - a hook
+        msg = "this connector reads no inventory reports"
+        raise UnsupportedError(msg, resource=f"{self.place}:{source.container}")
 
     def _ensure_container(self, container: str) -> bool:
         raise _unsupported(self, container)

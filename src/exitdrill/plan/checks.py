@@ -12,7 +12,7 @@ from graphlib import CycleError, TopologicalSorter
 from pydantic import ValidationError
 
 from exitdrill.plan.explain import explain
-from exitdrill.plan.files import LocationFile
+from exitdrill.plan.files import LocationFile, ReportsFile, SourceFile
 from exitdrill.plan.problems import KeyPath, Problem, Problems, closest, one_of, quoted, show_path
 from exitdrill.plan.secrets import has_reference
 from exitdrill.plan.settings import COMMON, ConnectorSettings, check_settings
@@ -153,22 +153,30 @@ def _assets(report: _Report, root: Node, known: Known) -> None:
         if kind is not None and kind.text == _OBJECTS:
             for end in ("source", "target"):
                 if (location := asset.at(end)) is not None:
-                    _location(report, location, ("assets", index, end))
+                    _location(report, location, ("assets", index, end), SourceFile if end == "source" else LocationFile)
     _dependencies(report, nodes, first)
     _targets(report, nodes)
 
 
-def _location(report: _Report, location: Node, path: KeyPath) -> None:
+def _location(report: _Report, location: Node, path: KeyPath, model: type[LocationFile]) -> None:
     if location.broken or not isinstance(location.value, dict):
         return
     try:
-        LocationFile.model_validate(location.plain())
+        model.model_validate(location.plain())
     except ValidationError as exc:
         for error in exc.errors(include_url=False, include_input=False):
-            if problem := explain(report.file, location, LocationFile, error, base=path):
+            if problem := explain(report.file, location, model, error, base=path):
                 report.problems.add(problem)
+    _container(report, location, path, model.model_fields)
+    reports = location.at("inventory", "report")
+    if reports is not None and isinstance(reports.value, dict) and model is SourceFile:
+        _container(report, reports, (*path, "inventory", "report"), ReportsFile.model_fields)
+
+
+def _container(report: _Report, location: Node, path: KeyPath, known: Collection[str]) -> None:
+    """It is named once."""
     given = [name for name in ("container", "bucket") if name in location.map]
-    misspelt = location.map.keys() - LocationFile.model_fields.keys()
+    misspelt = location.map.keys() - set(known)
     if len(given) != 1 and not (misspelt and not given):
         what = "both container and bucket, which mean the same" if given else "no container"
         report.at(location, path, what, "container: NAME, or bucket: NAME")

@@ -40,6 +40,8 @@ __all__ = [
     "PhaseFile",
     "PlaceFile",
     "PlaybookFile",
+    "ReportsFile",
+    "SourceFile",
     "StepFile",
     "json_schema",
 ]
@@ -226,17 +228,62 @@ class LocationFile(_Part):
     prefix: str = Field("", description="Only keys that begin so; replaced at the target by the target's prefix.")
 
 
-_LOCATION_SCHEMA = WithJsonSchema(
-    {
-        "type": "object",
-        "properties": {
-            "container": {"type": "string", "description": "For objects: the container; bucket means the same."},
-            "bucket": {"type": "string", "description": "For objects: the bucket; container means the same."},
-            "prefix": {"type": "string", "default": "", "description": "For objects: only keys that begin so."},
+class ReportsFile(_Part):
+    """``report:`` of an inventory: where the place writes reports of what it holds."""
+
+    container: Text | None = Field(None, description="The container they are in; bucket means the same.")
+    bucket: Text | None = Field(None, description="The bucket they are in; container means the same.")
+    prefix: str = Field("", description="What the keys of reports begin with.")
+    rule: Text | None = Field(None, description="The rule or configuration that writes them, if there are several.")
+    manifest: Text | None = Field(None, description="The key of one report's manifest; the newest complete one if not.")
+
+
+class InventoryFile(_Part):
+    """``inventory:`` of an asset's source."""
+
+    report: ReportsFile = Field(description="Azure Blob Inventory or S3 Inventory.")
+    delta: Literal["listing", "none"] = Field(
+        "listing", description="Whether a listing brings the report up to date; none: changes are found when copying."
+    )
+
+
+class SourceFile(LocationFile):
+    """Where objects are: an asset's ``source:``."""
+
+    inventory: InventoryFile | None = Field(None, description="Take the inventory from reports of the place's own.")
+
+
+_LOCATION: dict[str, JsonValue] = {
+    "container": {"type": "string", "description": "For objects: the container; bucket means the same."},
+    "bucket": {"type": "string", "description": "For objects: the bucket; container means the same."},
+    "prefix": {"type": "string", "default": "", "description": "For objects: only keys that begin so."},
+}
+_INVENTORY: dict[str, JsonValue] = {
+    "type": "object",
+    "description": "For objects: take the inventory from reports of the place's own.",
+    "required": ["report"],
+    "additionalProperties": False,
+    "properties": {
+        "report": {
+            "type": "object",
+            "description": "Where Azure Blob Inventory or S3 Inventory writes.",
+            "additionalProperties": False,
+            "properties": {
+                "container": {"type": "string", "description": "The container; bucket means the same."},
+                "bucket": {"type": "string", "description": "The bucket; container means the same."},
+                "prefix": {"type": "string", "default": "", "description": "What the keys of reports begin with."},
+                "rule": {"type": "string", "description": "The rule or configuration, if there are several."},
+                "manifest": {"type": "string", "description": "The key of one report's manifest."},
+            },
         },
-    }
-)
-_Location = Annotated[dict[str, JsonValue], _LOCATION_SCHEMA]
+        "delta": {"enum": ["listing", "none"], "default": "listing"},
+    },
+}
+_Source = Annotated[
+    dict[str, JsonValue],
+    WithJsonSchema({"type": "object", "properties": {**_LOCATION, "inventory": _INVENTORY}}),
+]
+_Target = Annotated[dict[str, JsonValue], WithJsonSchema({"type": "object", "properties": _LOCATION})]
 
 
 class AssetFile(_Part):
@@ -244,8 +291,8 @@ class AssetFile(_Part):
 
     name: Name = Field(description="Its name, once in a drill.")
     kind: Text = Field(description="objects, or another kind that is installed.")
-    source: _Location = Field(description="Where it is at the source.")
-    target: _Location = Field(description="Where it must come up at the target.")
+    source: _Source = Field(description="Where it is at the source.")
+    target: _Target = Field(description="Where it must come up at the target.")
     verify: Level = Field(Level.ATTESTED, description="How it is proven; each level includes those before it.")
     classification: Text = Field("ordinary", description="How sensitive it is, in the organisation's own words.")
     owner: Text | None = Field(None, description="Who answers for it.")

@@ -36,7 +36,7 @@ from exitdrill.errors import (
     TransientError,
 )
 from exitdrill.model.digests import Comparison, DigestKind, Digests, Hasher, digests_of
-from exitdrill.model.objects import Envelope, Outcome
+from exitdrill.model.objects import Envelope, ObjectEntry, Outcome
 from exitdrill.transfer.bodies import HashingBody
 from exitdrill.transfer.packing import PackShelf, Parcel
 from exitdrill.transfer.ranges import PARALLEL_BYTES, RANGE_BYTES, RangeReader
@@ -144,7 +144,12 @@ class Evacuation:
         # What the listing said of this very version need not be put together again from this answer.
         envelope = row.envelope if row.envelope is not None and row.etag is not None else None
         if envelope is None:
-            envelope = json.dumps((entry.envelope or row.entry().envelope or Envelope()).to_json())
+            try:
+                envelope = json.dumps(self._envelope(row, entry).to_json())
+            except _WHOLE_PLACE:
+                raise
+            except ConnectorError as error:
+                return self._not_read(row, self._unread(row, error), str(error))
         return Parcel(row, data, ours, ours.compare(claims).value, envelope)
 
     def _not_read(self, row: InventoryRow, outcome: Outcome, detail: str) -> LedgerRow:
@@ -165,9 +170,27 @@ class Evacuation:
             if stream.entry.size != row.size:
                 detail = f"{stream.entry.size} bytes, listed as {row.size}"
                 return replace(listed, outcome=Outcome.CHANGED, detail=detail)
-            envelope = stream.entry.envelope or entry.envelope or Envelope()
+            try:
+                envelope = self._envelope(row, stream.entry)
+            except _WHOLE_PLACE:
+                raise
+            except ConnectorError as error:
+                return replace(listed, outcome=self._unread(row, error), detail=str(error))
             claims = entry.digests.merged(stream.entry.digests)
             return self._store(listed, stream, envelope, claims, memory)
+
+    def _envelope(self, row: InventoryRow, read: ObjectEntry) -> Envelope:
+        """What is around the bytes: from the answer that gave them, the listing, or a question of its own.
+
+        Raises ChangedError if by now another version answers, ConnectorError.
+        """
+        found = read.envelope or row.entry().envelope
+        if found is None:
+            entry = self._source.stat(row.key, version=row.version)
+            if row.etag is not None and entry.etag != row.etag:
+                raise ChangedError(f"is version {entry.etag}, not {row.etag}", resource=self._source.describe(row.key))
+            found = entry.envelope
+        return found or Envelope()
 
     def _unread(self, row: InventoryRow, error: ConnectorError) -> Outcome:
         """What became of an object that cannot be read; some places say "changed" of one that is gone."""

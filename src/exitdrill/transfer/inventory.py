@@ -7,23 +7,25 @@ every part with its digest.
 
 import json
 import tempfile
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from exitdrill.clock import Clock, format_utc
 from exitdrill.connector.objects import ObjectStore
-from exitdrill.errors import StoppedError
+from exitdrill.errors import StoppedError, UnsupportedError
 from exitdrill.model.record import Counts
 from exitdrill.transfer.cutting import Cutter, once
 from exitdrill.transfer.layout import fsync_directory, write_atomic
 from exitdrill.transfer.listing import listed_batches
 from exitdrill.transfer.partrun import Meter
+from exitdrill.transfer.reported import Reported, compare, report_facts, reported_batches
 from exitdrill.transfer.rows import (
     InventoryRow,
     file_sha256,
@@ -37,9 +39,19 @@ from exitdrill.transfer.rows import (
 )
 from exitdrill.transfer.sorting import InOrder, sort_batches
 
-__all__ = ["STEM", "PartSize", "inventory_counts", "inventory_rows", "is_complete", "make_inventory"]
+__all__ = [
+    "STEM",
+    "PartSize",
+    "inventory_counts",
+    "inventory_report",
+    "inventory_rows",
+    "is_complete",
+    "make_inventory",
+]
 
 STEM = "part"
+_REPORT = "report.json"
+"""Which report was chosen, kept before it is read."""
 _ROWS, _BYTES = 50_000, 64 * 1024**3
 _FIRST_ROWS, _FIRST_BYTES = 1_000, 256 * 1024**2
 _SAME_SIZE = 4
@@ -81,6 +93,7 @@ def make_inventory(
     stopped: Callable[[], bool],
     meter: Meter,
     threads: int = 1,
+    reported: Callable[[str | None], Reported] | None = None,
 ) -> None:
     """List a container into parts; nothing if that was done before.
 
@@ -94,6 +107,8 @@ def make_inventory(
         stopped: Whether to stop.
         meter: Counts.
         threads: How many pieces of the container are listed at once.
+        reported: Finds the report to take it from, given the key of the manifest that was taken before an
+            interruption; None for a listing.
 
     Raises:
         StoppedError, NoSpaceError, ConnectorError, RunError: The listing gives a key twice.
@@ -101,9 +116,34 @@ def make_inventory(
     if is_complete(folder):
         return
     folder.mkdir(parents=True, exist_ok=True)
-    started = format_utc(clock.utc_now())
-    _Listing(store, prefix, folder, scratch, size, started, stopped, meter, threads).run()
-    _complete(folder, started)
+    now = clock.utc_now()
+    listing = _Listing(store, prefix, folder, scratch, size, format_utc(now), stopped, meter, threads)
+    if reported is None:
+        listing.run()
+        _complete(folder, format_utc(now), {})
+        return
+    source = _chosen(folder, reported)
+    facts = report_facts(source, now)
+    if source.delta:
+        listing.run()
+        with closing(listing.reported(source)) as objects:
+            facts |= compare(objects, _part_batches(folder))
+    elif store.capabilities.versions or store.capabilities.snapshots:
+        what = "an inventory report stands for current objects only, and versions or snapshots are asked for"
+        raise UnsupportedError(what, resource=store.resource, hint="delta: listing, or no inventory report")
+    else:
+        listing.run_reported(source)
+    _complete(folder, format_utc(now), {"report": facts})
+
+
+def _chosen(folder: Path, reported: Callable[[str | None], Reported]) -> Reported:
+    """The report, the same one again after an interruption."""
+    kept = folder / _REPORT
+    before = json.loads(kept.read_bytes())["manifest"] if kept.exists() else None
+    source = reported(before)
+    if before is None:
+        write_atomic(kept, json.dumps({"manifest": source.report.manifest}).encode())
+    return source
 
 
 class _Listing:
@@ -126,10 +166,9 @@ class _Listing:
         self._size, self._started, self._stopped, self._meter = size, started, stopped, meter
 
     def run(self) -> None:
-        numbers = part_numbers(self._folder, STEM)
-        before = summary(part_path(self._folder, STEM, numbers[-1])) if numbers else None
-        last = None if before is None else str(before["last"])
-        if before is not None and before["order"] == _SORTED:
+        """List it."""
+        last, order = self._before()
+        if order == _SORTED:
             self._sort(last)
             return
         with closing(self._listed(last)) as listed:
@@ -139,16 +178,34 @@ class _Listing:
             if found.left is None:
                 return
             self._store.capabilities = self._store.capabilities.narrowed(sorted_listing=False)
-            if before is None:
+            if last is None:
                 self._sort_again(found.left)
                 return
         # Two listings are mixed here; which of them broke the order, nobody can say.
         self._forget()
         self._sort(None)
 
+    def run_reported(self, source: Reported) -> None:
+        """Take the objects of a report for those of the container."""
+        last = self._before()[0]
+        with closing(self.reported(source)) as objects:
+            self._write(_behind(objects, last), _SORTED)
+
+    def reported(self, source: Reported) -> Generator[pa.RecordBatch]:
+        """The objects of a report."""
+        return reported_batches(source.report, self._prefix, self._scratch, self._beat)
+
+    def _before(self) -> tuple[str | None, str]:
+        """The last key written before an interruption, and how it came to be in order."""
+        numbers = part_numbers(self._folder, STEM)
+        if not numbers:
+            return None, _LISTED
+        before = summary(part_path(self._folder, STEM, numbers[-1]))
+        return str(before["last"]), str(before["order"])
+
     def _sort(self, last: str | None) -> None:
-        with closing(self._listed(last)) as listed:
-            self._write(_behind(self._sorted(listed, None), last), _SORTED)
+        with closing(self._listed(last)) as listed, closing(self._sorted(listed, None)) as ordered:
+            self._write(_behind(ordered, last), _SORTED)
 
     def _sort_again(self, left: Iterator[pa.RecordBatch]) -> None:
         """Put what was written so far, which is in order, together with the rest of the listing."""
@@ -156,11 +213,12 @@ class _Listing:
             aside = Path(scratch) / "listed"
             self._folder.rename(aside)
             self._folder.mkdir()
+            if (aside / _REPORT).exists():
+                (aside / _REPORT).rename(self._folder / _REPORT)
             fsync_directory(self._folder.parent)
             self._meter.objects = self._meter.size_bytes = 0
-            paths = [part_path(aside, STEM, number) for number in part_numbers(aside, STEM)]
-            written = chain.from_iterable(read_batches(path, schema(InventoryRow)) for path in paths)
-            self._write(self._sorted(left, written), _SORTED)
+            with closing(self._sorted(left, _part_batches(aside))) as ordered:
+                self._write(ordered, _SORTED)
 
     def _forget(self) -> None:
         # From the last, so that what stays after a crash is still the beginning of one listing.
@@ -173,7 +231,7 @@ class _Listing:
 
     def _sorted(
         self, source: Iterable[pa.RecordBatch], written: Iterable[pa.RecordBatch] | None
-    ) -> Iterator[pa.RecordBatch]:
+    ) -> Generator[pa.RecordBatch]:
         return sort_batches(source, schema(InventoryRow), "key", self._scratch, also=written)
 
     def _beat(self) -> None:
@@ -210,14 +268,19 @@ def _behind(source: Iterable[pa.RecordBatch], last: str | None) -> Iterator[pa.R
             yield batch.filter(pc.greater(keys, pa.scalar(last)))
 
 
-def _complete(folder: Path, started: str) -> None:
+def _part_batches(folder: Path) -> Iterator[pa.RecordBatch]:
+    paths = [part_path(folder, STEM, number) for number in part_numbers(folder, STEM)]
+    return chain.from_iterable(read_batches(path, schema(InventoryRow)) for path in paths)
+
+
+def _complete(folder: Path, started: str, more: Mapping[str, object]) -> None:
     parts = []
     for number in part_numbers(folder, STEM):
         path = part_path(folder, STEM, number)
         parts.append({"name": path.name, "sha256": file_sha256(path), **summary(path)})
     # A listing that was interrupted began when its first part did.
     began = min([started, *(str(part["listed_utc"]) for part in parts)])
-    data = {"listed_utc": began, "parts": parts}
+    data = {"listed_utc": began, **more, "parts": parts}
     write_atomic(folder / "complete.json", json.dumps(data, indent=1).encode() + b"\n")
 
 
@@ -233,6 +296,13 @@ def inventory_counts(folder: Path) -> Counts:
         return Counts()
     parts = json.loads(path.read_bytes())["parts"]
     return Counts(sum(p["rows"] for p in parts), sum(p["bytes"] for p in parts))
+
+
+def inventory_report(folder: Path) -> dict[str, Any] | None:
+    """What is known of the report the inventory is from; None where it is from a listing, or not complete."""
+    path = folder / "complete.json"
+    found = json.loads(path.read_bytes()).get("report") if path.exists() else None
+    return None if found is None else dict(found)
 
 
 def inventory_rows(folder: Path) -> Iterator[InventoryRow]:

@@ -11,13 +11,14 @@ from exitdrill.connector.capabilities import Capabilities
 from exitdrill.connector.objects import ObjectStore
 from exitdrill.connector.provider import Connector, Provider, Settings
 from exitdrill.connector.registry import connector
+from exitdrill.connector.reports import ReportSource
 from exitdrill.connector.retry import RetryPolicy
 from exitdrill.errors import DefinitionError
 from exitdrill.plan.drill import Asset, DrillPlan, Json, Place
 from exitdrill.plan.secrets import resolve
 from exitdrill.transfer.layout import RunDirectory
 
-__all__ = ["EMULATED", "Places", "container_of", "prefix_of", "vault_container"]
+__all__ = ["EMULATED", "Places", "container_of", "prefix_of", "report_of", "vault_container"]
 
 EMULATED = "EXITDRILL_EMULATED"
 """The environment variable that tells workers how to reach the emulators of this run (JSON)."""
@@ -46,6 +47,19 @@ def container_of(place: Mapping[str, Json]) -> str:
 def prefix_of(place: Mapping[str, Json]) -> str:
     """The prefix an asset names, or none."""
     return str(place.get("prefix") or "")
+
+
+def report_of(place: Mapping[str, Json]) -> tuple[ReportSource, bool] | None:
+    """The inventory reports an asset's source names, and whether a listing brings them up to date; None without."""
+    inventory = place.get("inventory")
+    if not isinstance(inventory, Mapping):
+        return None
+    report = inventory.get("report")
+    if not isinstance(report, Mapping):
+        return None
+    texts = {name: None if value is None else str(value) for name, value in report.items()}
+    source = ReportSource(container_of(report), texts.get("prefix") or "", texts.get("rule"), texts.get("manifest"))
+    return source, inventory.get("delta", "listing") == "listing"
 
 
 class Places:

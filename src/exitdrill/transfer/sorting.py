@@ -7,7 +7,7 @@ Listings that come in order already do not need this: `ordered_listing` checks w
 """
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,7 @@ def sort_batches(
     scratch: Path,
     run_rows: int = _RUN_ROWS,
     also: Iterable[pa.RecordBatch] | None = None,
-) -> Iterator[pa.RecordBatch]:
+) -> Generator[pa.RecordBatch]:
     """Arrow batches in the order of one column of text.
 
     Args:

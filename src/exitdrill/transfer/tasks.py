@@ -5,7 +5,7 @@ import secrets
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from exitdrill import plan as plans
 from exitdrill.clock import SystemClock, format_utc
 from exitdrill.connector.objects import ObjectStore
 from exitdrill.connector.provider import Provider
+from exitdrill.connector.reports import ReportSource
 from exitdrill.connector.retry import Tally
 from exitdrill.connector.window import Slots
 from exitdrill.errors import NotFoundError, RunError
@@ -28,7 +29,8 @@ from exitdrill.transfer.layout import RunDirectory
 from exitdrill.transfer.limits import Pace, limits_for, threads_for
 from exitdrill.transfer.packing import MEMBER_BYTES, PACK_BYTES, Packing, PackShelf
 from exitdrill.transfer.partrun import Meter, PartRun
-from exitdrill.transfer.places import Places, container_of, narrowed, prefix_of, vault_container
+from exitdrill.transfer.places import Places, container_of, narrowed, prefix_of, report_of, vault_container
+from exitdrill.transfer.reported import Reported
 from exitdrill.transfer.rows import InventoryRow, LedgerRow, part_path
 from exitdrill.transfer.verify import read_part_back, verify
 
@@ -119,10 +121,28 @@ def _inventory(ctx: _Context) -> Facts:
     size = PartSize(None if rows is None else int(rows), None if size_bytes is None else int(size_bytes))
     folder = ctx.directory.inventory(ctx.asset.name)
     prefix = prefix_of(ctx.asset.source)
+    asked = report_of(ctx.asset.source)
+    reported = None if asked is None else lambda manifest: _reported(ctx, asked, manifest)
     make_inventory(
-        ctx.store("source"), prefix, folder, ctx.scratch, size, ctx.clock, ctx.stopped, ctx.meter, ctx.threads
+        ctx.store("source"),
+        prefix,
+        folder,
+        ctx.scratch,
+        size,
+        ctx.clock,
+        ctx.stopped,
+        ctx.meter,
+        ctx.threads("source"),
+        reported,
     )
     return {}
+
+
+def _reported(ctx: _Context, asked: tuple[ReportSource, bool], manifest: str | None) -> Reported:
+    source, delta = asked
+    source = source if manifest is None else replace(source, manifest=manifest)
+    report = ctx.provider("source").inventory_report(ctx.container("source"), prefix_of(ctx.asset.source), source)
+    return Reported(report, delta)
 
 
 def _work(ctx: _Context, leg: str, number: int) -> Path:
