@@ -43,9 +43,6 @@ _TEXTS = {
 }
 _NUMBERS = frozenset({"ContentLength", "TagCount", "PartNumber", "Size", "NextPartNumberMarker"})
 _MONTHS = {"JanFebMarAprMayJunJulAugSepOctNovDec"[3 * n : 3 * n + 3]: n + 1 for n in range(12)}
-    name: n
-    for n, name in enumerate(["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"], 1)
-}
 _SERVER_FAULT = 500
 
 
