@@ -1,22 +1,45 @@
-"""A body as the SDK wants it: a file of known length, with its payload hash known beforehand.
+"""A body as the lanes want it: of known length, with its payload hash known beforehand where somebody knows it.
 
-The SDK would read a body twice on plain HTTP, once to sign it. Whoever knows the SHA-256 says so here and the
-bytes are read once. Nothing is ever sent in chunks with trailers (``aws-chunked``): several S3-compatible
-servers store those as part of the object.
+Nothing is ever sent in chunks with trailers (``aws-chunked``): several S3-compatible servers store those as part of
+the object.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
-from botocore.auth import AUTH_TYPE_MAPS, UNSIGNED_PAYLOAD, S3SigV4Auth
-from botocore.awsrequest import AWSRequest
-
-from exitdrill.connector.objects import Body
+from exitdrill.connector.objects import Body, BytesBody
 from exitdrill.errors import DigestError
+from exitdrill_s3.settings import MEBIBYTE
 
-__all__ = ["SIGNATURE", "UNSIGNED_PAYLOAD", "BodyReader"]
+__all__ = ["BodyReader", "PiecesBody"]
 
-SIGNATURE = "exitdrill-s3v4"
-"""Name of the signer that takes a body's word for its hash."""
+_AT_ONCE_BYTES = MEBIBYTE
+"""Bodies of at most so many bytes are sent in one piece."""
+
+
+@dataclass(frozen=True)
+class PiecesBody:
+    """Bytes in memory, in pieces: what a part was read as, never joined."""
+
+    pieces: Sequence[memoryview]
+
+    @cached_property
+    def size(self) -> int:
+        """In bytes."""
+        return sum(map(len, self.pieces))
+
+    def open(self, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """As `Body.open`; gives the pieces themselves, which are buffers though not ``bytes``."""
+        left = self.size - offset if length is None else length
+        for piece in self.pieces:
+            if offset >= len(piece):
+                offset -= len(piece)
+                continue
+            given = piece[offset : offset + left]
+            offset, left = 0, left - len(given)
+            if given:
+                yield given  # type: ignore[misc]
 
 
 class BodyReader:
@@ -47,7 +70,7 @@ class BodyReader:
         """The next bytes, at most ``size``; empty at the end. DigestError if the body is not as long as it said."""
         want = self._length - self._position if size < 0 else min(size, self._length - self._position)
         try:
-            data = self._take(want)
+            data = b"".join(self._take(want))
         except Exception as exc:
             self.failure = exc
             raise
@@ -73,22 +96,47 @@ class BodyReader:
             close()
         self._chunks, self._rest = None, memoryview(b"")
 
-    def _take(self, want: int) -> bytes:
-        if want <= 0:
-            return b""
-        if self._chunks is None:
+    def content(self) -> bytes | bytearray | memoryview | Iterator[bytes]:
+        """All that is left: at once if it is little or in memory already, else in chunks. Raises as `read`."""
+        if type(self._body) is BytesBody:
+            begin, end = self._offset + self._position, self._offset + self._length
+            self._position = self._length
+            data = self._body.data
+            return data if (begin, end) == (0, len(data)) else memoryview(data)[begin:end]
+        if self._length - self._position <= _AT_ONCE_BYTES:
+            return self.read()
+        return self._chunked()
+
+    def pieces(self, size: int) -> PiecesBody:
+        """The next ``size`` bytes, or all that are left, held in memory as they come. Raises as `read`."""
+        want = min(size, self._length - self._position)
+        try:
+            out = self._take(want)
+        except Exception as exc:
+            self.failure = exc
+            raise
+        self._position += want
+        return PiecesBody(out)
+
+    def _chunked(self) -> Iterator[bytes]:
+        while self._position < self._length:
+            yield from self.pieces(MEBIBYTE).open()
+
+    def _take(self, want: int) -> list[memoryview]:
+        out: list[memoryview] = []
+        if want > 0 and self._chunks is None:
             begin = self._offset + self._position
             left = self._length - self._position
             # Asked for all that is left, a body that streams from elsewhere need not open a range of it.
             self._chunks = self._body.open(begin, None if begin + left == self._body.size else left)
-        out: list[memoryview] = []
-        while want > 0:
+        taken = 0
+        while taken < want:
             if not self._rest:
-                self._rest = memoryview(self._next(self._length - self._position - sum(map(len, out))))
-            out.append(self._rest[:want])
-            self._rest = self._rest[want:]
-            want -= len(out[-1])
-        return b"".join(out)
+                self._rest = memoryview(self._next(self._length - self._position - taken))
+            out.append(self._rest[: want - taken])
+            self._rest = self._rest[len(out[-1]) :]
+            taken += len(out[-1])
+        return out
 
     def _next(self, left: int) -> bytes:
         chunks = self._chunks or iter(())
@@ -98,16 +146,3 @@ class BodyReader:
             msg = f"the body gave {gave} bytes than the {self._length} promised"
             raise DigestError(msg)
         return chunk
-
-
-class _PromisedPayloadAuth(S3SigV4Auth):
-    """Signature version 4 with the payload hash a `BodyReader` brings along."""
-
-    def payload(self, request: AWSRequest) -> str:
-        """The hash to sign: the body's own word, or what the SDK finds."""
-        promised: str | None = getattr(request.body, "payload_sha256", None)
-        return promised if promised is not None else str(super().payload(request))
-
-
-# Signers are looked up by name in this map; the name is ours alone, so no other client in the process changes.
-AUTH_TYPE_MAPS[SIGNATURE] = _PromisedPayloadAuth

@@ -1,6 +1,6 @@
 """The entry point: the S3 connector.
 
-boto3 is imported when a place is opened, not before.
+boto3 is imported when a place is opened that needs it, not before.
 """
 
 from typing import ClassVar
@@ -26,14 +26,16 @@ class S3Connector(Connector):
     def open(self, place: str, settings: Settings, retry: RetryPolicy | None = None) -> Provider:
         """A place. Makes no request.
 
-        Raises MissingExtraError without boto3, AuthenticationError for a profile that does not exist.
+        Raises MissingExtraError where boto3 is needed and not installed, AuthenticationError for a profile that does
+        not exist.
         """
         if not isinstance(settings, S3Settings):
             msg = f"S3 places take S3Settings, not {type(settings).__name__}"
             raise TypeError(msg)
+        from exitdrill_s3.provider import S3Provider
+
         try:
-            from exitdrill_s3.provider import S3Provider
+            return S3Provider(place, settings, retry)
         except ImportError as exc:
             msg = f"the S3 connector's library is missing: {exc.name}"
             raise MissingExtraError(msg, resource=place, hint="pip install 'exitdrill[s3]'") from exc
-        return S3Provider(place, settings, retry)

@@ -11,15 +11,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from botocore import exceptions as sdk
-
 from exitdrill.connector.capabilities import Capabilities, EnvelopeRule, KeyRule
 from exitdrill.connector.objects import ObjectStore
 from exitdrill.connector.provider import Endpoint, Environment, Provider
 from exitdrill.connector.retry import RetryPolicy
 from exitdrill.errors import ConflictError, NotFoundError, PermissionDeniedError, UnsupportedError
 from exitdrill.model.digests import DigestKind
-from exitdrill_s3.client import S3Api
+from exitdrill_s3.client import open_api
 from exitdrill_s3.errors import code_of, date_of
 from exitdrill_s3.settings import S3Settings
 from exitdrill_s3.store import S3Store
@@ -48,13 +46,18 @@ class S3Provider(Provider):
         """See the class."""
         super().__init__(place, retry)
         self._settings = settings
-        self._api = S3Api(place, settings)
+        self._api = open_api(place, settings)
         self._uploads = OpenUploads()
 
     @property
     def environment(self) -> Environment:
         """Cloud for Amazon S3, private for any other server."""
         return self._settings.environment
+
+    @property
+    def lane(self) -> str:
+        """How requests go out: ``lean`` or ``sdk``."""
+        return self._api.lane
 
     def close(self) -> None:
         """Let go of connections."""
@@ -129,12 +132,12 @@ class S3Provider(Provider):
             try:
                 self._api.call("create_bucket", resource, Bucket=container, CreateBucketConfiguration=place)
             except UnsupportedError as error:
-                if place is None or _code(error) != "InvalidLocationConstraint":
+                if place is None or code_of(error) != "InvalidLocationConstraint":
                     raise
                 # Servers of one's own know no such region and take a bucket without one.
                 self._api.call("create_bucket", resource, Bucket=container)
         except ConflictError as error:
-            if _code(error) == "BucketAlreadyOwnedByYou":
+            if code_of(error) == "BucketAlreadyOwnedByYou":
                 return False
             msg = "the name belongs to somebody else"
             raise ConflictError(msg, resource=resource, hint="choose another bucket name") from error
@@ -157,7 +160,7 @@ class S3Provider(Provider):
                 "abort_multipart_upload", self._name(container), Bucket=container, Key=key, UploadId=upload_id
             )
         except NotFoundError as error:
-            if _code(error) == "NoSuchBucket":
+            if code_of(error) == "NoSuchBucket":
                 raise
         self._uploads.discard(upload_id)
 
@@ -178,9 +181,9 @@ class S3Provider(Provider):
             return date_of(self._api.call("list_buckets", self.place))
         except PermissionDeniedError as error:
             # Keys may be good for one bucket only; the refusal proves them, and carries the clock as well.
-            if not isinstance(error.__cause__, sdk.ClientError) or _code(error) != "AccessDenied":
+            if code_of(error) != "AccessDenied":
                 raise
-            return date_of(error.__cause__.response)
+            return date_of(error)
 
     def _endpoints(self) -> tuple[Endpoint, ...]:
         identity = tuple(Endpoint(host, None, "identity") for host in _MACHINE_IDENTITY)
@@ -217,7 +220,3 @@ class S3Provider(Provider):
 
     def _name(self, container: str) -> str:
         return f"{self.place}:{container}"
-
-
-def _code(error: Exception) -> str:
-    return code_of(error.__cause__) if isinstance(error.__cause__, sdk.ClientError) else ""

@@ -20,7 +20,7 @@ _AMAZON = (".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu", ".api.aws")
 
 
 class S3Settings(Settings):
-    """Fields of a place with ``connector: s3``. Without keys, boto3's own credential chain is used."""
+    """Fields of a place with ``connector: s3``. Without keys, the SDK's own credential chain is used."""
 
     endpoint: str | None = Field(None, description="Base address of an S3-compatible server; none for Amazon S3.")
     region: str | None = Field(None, description="Region; without it the SDK's, or us-east-1.")
@@ -30,6 +30,9 @@ class S3Settings(Settings):
     ca_bundle: str | None = Field(None, description="PEM file of the authorities that signed the server's certificate.")
     addressing: Literal["auto", "path", "virtual"] = Field(
         "auto", description="Bucket in the path or in the host name; auto is path with an endpoint, else virtual."
+    )
+    lane: Literal["lean", "sdk"] = Field(
+        "lean", description="How requests go out: over exitdrill's own HTTP, or through boto3, slower by far."
     )
     expected_bucket_owner: str | None = Field(
         None, pattern=r"^\d{12}$", description="Account that must own every bucket; another owner's is refused."
@@ -80,6 +83,13 @@ class S3Settings(Settings):
     def address(self) -> SplitResult | None:
         """The endpoint taken apart; None for Amazon S3."""
         return None if self.endpoint is None else urlsplit(self.endpoint)
+
+    @property
+    def style(self) -> Literal["path", "virtual"]:
+        """Where the bucket stands. A server of one's own seldom has a name for every bucket."""
+        if self.addressing == "auto":
+            return "path" if self.environment is Environment.PRIVATE else "virtual"
+        return self.addressing
 
     @property
     def environment(self) -> Environment:

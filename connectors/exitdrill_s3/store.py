@@ -9,13 +9,11 @@ Source: S3 API reference, ListObjectsV2, GetObject, PutObject, HeadObject, Delet
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote_plus
-
-from botocore import exceptions as sdk
 
 from exitdrill.connector.capabilities import Capabilities
 from exitdrill.connector.levels import Level
@@ -25,9 +23,9 @@ from exitdrill.connector.retry import RetryPolicy
 from exitdrill.errors import ChangedError, ConnectorError, PermissionDeniedError, TransientError, UnsupportedError
 from exitdrill.model.digests import DigestKind, Digests
 from exitdrill.model.objects import Envelope, ObjectEntry
-from exitdrill_s3.body import UNSIGNED_PAYLOAD, BodyReader
+from exitdrill_s3.body import BodyReader
 from exitdrill_s3.client import S3Api
-from exitdrill_s3.errors import code_of, translate
+from exitdrill_s3.errors import code_of
 from exitdrill_s3.headers import (
     checksum_parameters,
     digests_of,
@@ -36,7 +34,8 @@ from exitdrill_s3.headers import (
     md5_of,
     unquoted,
 )
-from exitdrill_s3.settings import MEBIBYTE, S3Settings
+from exitdrill_s3.settings import S3Settings
+from exitdrill_s3.signing import UNSIGNED_PAYLOAD
 from exitdrill_s3.upload import OpenUploads, UploadPlan, part_size_for, upload
 
 __all__ = ["S3Store"]
@@ -162,12 +161,17 @@ class S3Store(ObjectStore):
                 IfMatch=None if etag is None else f'"{etag}"',
             )
         except ConnectorError as error:
-            if not isinstance(error.__cause__, sdk.ClientError) or code_of(error.__cause__) != "InvalidRange":
+            if code_of(error) != "InvalidRange":
                 raise
             return self._nothing(key, etag, version, offset)
-        start, count, size = self._extent(key, answer)
-        entry = self._entry(key, version, answer, size=size, whole=count == size)
-        return RawRead(entry, start, count, self._chunks(key, answer["Body"]), answer["Body"].close)
+        body = answer["Body"]
+        try:
+            start, count, size = self._extent(key, answer)
+            entry = self._entry(key, version, answer, size=size, whole=count == size)
+        except BaseException:
+            body.close()
+            raise
+        return RawRead(entry, start, count, body.chunks(), body.close)
 
     def _nothing(self, key: str, etag: str | None, version: str | None, offset: int) -> RawRead:
         """A range that begins at or after the end, as of every empty object."""
@@ -179,7 +183,7 @@ class S3Store(ObjectStore):
 
     def _extent(self, key: str, answer: Mapping[str, Any]) -> tuple[int, int, int]:
         """Where the answer's bytes begin, how many they are, and how large the object is."""
-        count = int(answer["ContentLength"])
+        count = self._length(key, answer)
         if "ContentRange" not in answer:
             return 0, count, count
         found = _CONTENT_RANGE.fullmatch(answer["ContentRange"])
@@ -188,12 +192,10 @@ class S3Store(ObjectStore):
             raise TransientError(msg, resource=self.describe(key))
         return int(found[1]), count, int(found[3])
 
-    def _chunks(self, key: str, body: Any) -> Iterator[bytes]:
-        try:
-            while chunk := body.read(MEBIBYTE):
-                yield chunk
-        except (sdk.BotoCoreError, OSError) as exc:
-            raise translate(exc, "get_object", self.describe(key)) from exc
+    def _length(self, key: str, answer: Mapping[str, Any]) -> int:
+        if "ContentLength" not in answer:
+            raise TransientError("the answer does not say how long it is", resource=self.describe(key))
+        return int(answer["ContentLength"])
 
     def _write(self, request: WriteRequest, envelope: Envelope) -> ObjectEntry:
         self._see_bucket()
@@ -244,15 +246,15 @@ class S3Store(ObjectStore):
         )
 
     def _payload(self, request: WriteRequest) -> BodyReader:
-        """The body with what is to be signed of it: over TLS nothing, in the clear its hash.
+        """The body with what is to be signed of it: its hash, but over TLS only if it is known.
 
-        A small body of unknown hash is read into memory, because the SDK would read it twice.
+        A small body of unknown hash is read into memory, because it would else be read twice.
         """
         body, sha256 = request.body, request.digests.sha256
-        if self._api.encrypted:
-            return BodyReader(body, 0, body.size, UNSIGNED_PAYLOAD)
         if sha256 is not None:
             return BodyReader(body, 0, body.size, sha256.hex())
+        if self._api.encrypted:
+            return BodyReader(body, 0, body.size, UNSIGNED_PAYLOAD)
         if body.size > self._settings.part_size:
             return BodyReader(body, 0, body.size)
         with closing(BodyReader(body, 0, body.size)) as reader:
@@ -265,7 +267,7 @@ class S3Store(ObjectStore):
     def _head(self, key: str, version: str | None, *, made: bool = False) -> ObjectEntry:
         answer = self._api.call("head_object", self.describe(key), **self._names(key, version), ChecksumMode="ENABLED")
         told = _made_version(answer) if made else version
-        return self._entry(key, told, answer, size=int(answer["ContentLength"]))
+        return self._entry(key, told, answer, size=self._length(key, answer))
 
     def _delete(self, key: str, version: str | None) -> None:
         self._api.call("delete_object", self.describe(key), **self._names(key, version))

@@ -27,10 +27,11 @@ from exitdrill.connector.objects import BytesBody, WriteRequest
 from exitdrill.connector.retry import RetryPolicy
 from exitdrill.errors import ConflictError, ConnectorError, NotFoundError, StoppedError
 from exitdrill.model.digests import DigestKind, Digests, Hasher
-from exitdrill_s3.body import UNSIGNED_PAYLOAD, BodyReader
+from exitdrill_s3.body import BodyReader
 from exitdrill_s3.client import S3Api
 from exitdrill_s3.headers import md5_of, unquoted
 from exitdrill_s3.settings import MEBIBYTE
+from exitdrill_s3.signing import UNSIGNED_PAYLOAD
 
 __all__ = ["OpenUploads", "UploadPlan", "part_size_for", "upload"]
 
