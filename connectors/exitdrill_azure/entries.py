@@ -31,10 +31,13 @@ __all__ = [
     "etag_of",
     "from_headers",
     "level_of",
+    "md5_of",
+    "moment_of",
     "page_of",
     "reported_digests",
     "tags_of",
     "total_size",
+    "unquoted",
     "version_query",
 ]
 
@@ -90,7 +93,7 @@ def from_headers(key: str, headers: Headers, version: str | None) -> ObjectEntry
     # In an answer to a range, Content-MD5 would be the range's.
     digests = _md5_digests(get("x-ms-blob-content-md5" if "content-range" in headers.lower else "content-md5"))
     return ObjectEntry(
-        key, total_size(headers), etag_of(headers), version, _moment(get("last-modified")), digests, envelope
+        key, total_size(headers), etag_of(headers), version, moment_of(get("last-modified")), digests, envelope
     )
 
 
@@ -102,13 +105,13 @@ def total_size(headers: Headers) -> int:
 
 def etag_of(headers: Headers) -> str | None:
     """The ETag without quotes."""
-    return _unquoted(headers.lower.get("etag"))
+    return unquoted(headers.lower.get("etag"))
 
 
 def reported_digests(headers: Headers) -> Digests:
     """What the service computed over the body it took; its CRC-64 is little-endian."""
     crc64 = _decoded(headers.lower.get("x-ms-content-crc64"), 8)
-    return Digests(md5=_md5(headers.lower.get("content-md5")), crc64nvme=None if crc64 is None else crc64[::-1])
+    return Digests(md5=md5_of(headers.lower.get("content-md5")), crc64nvme=None if crc64 is None else crc64[::-1])
 
 
 def _user(headers: Headers) -> Pairs:
@@ -144,9 +147,9 @@ def _entry(blob: Element) -> ObjectEntry:
     return ObjectEntry(
         _name(parts.get("Name")),
         int(properties.get("Content-Length") or 0),
-        _unquoted(properties.get("Etag") or None),
+        unquoted(properties.get("Etag") or None),
         _version(blob) if "Snapshot" in parts or "VersionId" in parts else None,
-        _moment(properties.get("Last-Modified")),
+        moment_of(properties.get("Last-Modified")),
         _md5_digests(properties.get("Content-MD5")),
         envelope,
     )
@@ -171,7 +174,7 @@ def _envelope(
         content_disposition=disposition or None,
         cache_control=cache_control or None,
         tier=tier or None,
-        created=_moment(created),
+        created=moment_of(created),
         kind=kind or None,
     )
 
@@ -207,12 +210,13 @@ def _parsed(content: bytes, resource: str) -> Element:
         raise TransientError(f"the answer is no whole XML: {exc}", resource=resource) from exc
 
 
-def _unquoted(etag: str | None) -> str | None:
+def unquoted(etag: str | None) -> str | None:
+    """An ETag without quotes."""
     return None if etag is None else etag.removeprefix("W/").strip('"')
 
 
 @lru_cache(maxsize=4096)  # many blobs were written in the same second, and each moment comes twice
-def _moment(text: str | None) -> datetime | None:
+def moment_of(text: str | None) -> datetime | None:
     """A time in the form of RFC 1123, which is the one the service writes, or in any that e-mail knows."""
     if not text:
         return None
@@ -225,11 +229,12 @@ def _moment(text: str | None) -> datetime | None:
 
 
 def _md5_digests(text: str | None) -> Digests:
-    value = _md5(text)
+    value = md5_of(text)
     return Digests.NONE if value is None else Digests(md5=value)
 
 
-def _md5(text: str | None) -> bytes | None:
+def md5_of(text: str | None) -> bytes | None:
+    """An MD5 from base64; what is no MD5 is none."""
     return _decoded(text, 16)
 
 

@@ -19,6 +19,8 @@ from exitdrill.connector.provider import Endpoint, Environment, Settings
 __all__ = ["AzureSettings", "Include", "Location"]
 
 _MIB = 1024 * 1024
+_ARROW_SINCE = "2026-10-06"
+"""The version of the service from which it gives listings in Arrow: see `exitdrill_azure.arrow_listing`."""
 
 
 class Include(BaseModel):
@@ -50,6 +52,9 @@ class AzureSettings(Settings):
     read_timeout_seconds: float = Field(default=60.0, gt=0, le=3600)
     page_size: int = Field(default=5000, ge=1, le=5000)
     """Blobs a listing page."""
+    listing: Literal["auto", "xml", "arrow"] = "auto"
+    """The form of listings: Arrow where the service gives it, XML where it does not. ``auto`` asks for Arrow only where
+    ``api_version`` has it; ``arrow`` asks for it by the version that has it, whatever that says."""
     single_put_bytes: int = Field(default=64 * _MIB, ge=0, le=5000 * _MIB)
     """Larger blobs are written in blocks."""
     block_bytes: int = Field(default=8 * _MIB, ge=64 * 1024, le=128 * _MIB)
@@ -57,6 +62,13 @@ class AzureSettings(Settings):
     pool_connections: int = Field(default=64, ge=1, le=1024)
     api_version: str = Field(default="2023-11-03", pattern=r"^20\d\d-\d\d-\d\d$")
     """The REST version spoken; an older one for older private clouds."""
+
+    @property
+    def arrow_version(self) -> str:
+        """The version to ask for listings in Arrow by; empty where they are asked for in XML."""
+        if self.listing == "arrow":
+            return max(self.api_version, _ARROW_SINCE)
+        return self.api_version if self.listing == "auto" and self.api_version >= _ARROW_SINCE else ""
 
     @field_validator("endpoint")
     @classmethod

@@ -9,7 +9,7 @@ without them is not, `capabilities.envelope.tags_max` becomes 0 and the log says
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from exitdrill.connector.capabilities import Capabilities, EnvelopeRule, KeyRule
@@ -28,7 +28,7 @@ from exitdrill.errors import (
 )
 from exitdrill.model.digests import DigestKind
 from exitdrill.model.objects import Envelope, ObjectEntry
-from exitdrill_azure.client import Client
+from exitdrill_azure.client import Answer, Client
 from exitdrill_azure.entries import from_headers, level_of, page_of, tags_of, version_query
 from exitdrill_azure.envelope import APPEND, PAGE, fit
 from exitdrill_azure.settings import AzureSettings
@@ -37,6 +37,9 @@ from exitdrill_azure.write import MAX_OBJECT_BYTES, Writer
 __all__ = ["AzureObjectStore", "claims"]
 
 _LOG = logging.getLogger(__name__)
+_ARROW = "application/vnd.apache.arrow.stream"
+_ARROW_REFUSED = frozenset({400, 406})
+"""How a service that does not know the version or the form may say so."""
 _RANGE_NOT_SATISFIABLE = 416
 _RANGE_ACCEPTED = frozenset({_RANGE_NOT_SATISFIABLE})
 
@@ -100,6 +103,8 @@ class AzureObjectStore(ObjectStore):
         self._container = container
         self._writer = Writer(client, container, self.describe)
         self._flat = False
+        self._arrow = client.settings.arrow_version
+        """The version to ask for listings in Arrow by; empty where they are in XML."""
 
     def write(self, request: WriteRequest) -> WriteReceipt:
         """As the base, with what only a blob's rules leave out among the losses."""
@@ -111,10 +116,15 @@ class AzureObjectStore(ObjectStore):
         self, prefix: str, start_after: str | None, token: str | None
     ) -> tuple[Sequence[ObjectEntry], str | None]:
         del start_after  # refused by the base: not among the capabilities
-        return page_of(self._page(prefix, token), self.resource)
+        answer = self._page(prefix, token)
+        if self._arrow and _is_arrow(answer):
+            from exitdrill_azure.arrow_listing import arrow_page_of  # loads pyarrow
+
+            return arrow_page_of(answer.content, self.resource)
+        return page_of(answer.content, self.resource)
 
     def _level(self, prefix: str, token: str | None) -> Level:
-        level, directories = level_of(self._page(prefix, token, delimiter="/"), self.resource)
+        level, directories = level_of(self._page(prefix, token, delimiter="/").content, self.resource)
         if directories or not self._is_flat(level):
             raise UnsupportedError("a hierarchical namespace is listed as a whole", resource=self.resource)
         return level
@@ -134,7 +144,7 @@ class AzureObjectStore(ObjectStore):
             return True
         return any(entry.key == name for entry in level.entries)
 
-    def _page(self, prefix: str, token: str | None, delimiter: str | None = None) -> bytes:
+    def _page(self, prefix: str, token: str | None, delimiter: str | None = None) -> Answer:
         if self.capabilities.envelope.tags_max == 0:
             return self._ask(prefix, token, delimiter, tags=False)
         try:
@@ -146,27 +156,40 @@ class AzureObjectStore(ObjectStore):
             self._give_up_tags(refused)
             return page
 
-    def _ask(self, prefix: str, token: str | None, delimiter: str | None, *, tags: bool) -> bytes:
+    def _ask(self, prefix: str, token: str | None, delimiter: str | None, *, tags: bool) -> Answer:
         include = ["metadata"]
         include += ["tags"] if tags else []
         include += ["snapshots"] if self.capabilities.snapshots else []
         include += ["versions"] if self.capabilities.versions else []
-        response = self._client.send(
+        query = {
+            "restype": "container",
+            "comp": "list",
+            "prefix": prefix or None,
+            "delimiter": delimiter,
+            "marker": token,
+            "maxresults": str(self._client.settings.page_size),
+            "include": ",".join(include),
+        }
+        if self._arrow and delimiter is None:
+            answer = self._send_list(
+                query, {"Accept": f"{_ARROW},application/xml", "x-ms-version": self._arrow}, _ARROW_REFUSED
+            )
+            if answer.status not in _ARROW_REFUSED:
+                return answer
+            _LOG.info("%s: no listing in Arrow here, so XML (HTTP status %d)", self.resource, answer.status)
+            self._arrow = ""
+        return self._send_list(query, {}, frozenset())
+
+    def _send_list(self, query: Mapping[str, str | None], headers: Mapping[str, str], accept: frozenset[int]) -> Answer:
+        return self._client.send(
             "GET",
             self._container,
             action="list the container",
             resource=self.resource,
-            query={
-                "restype": "container",
-                "comp": "list",
-                "prefix": prefix or None,
-                "delimiter": delimiter,
-                "marker": token,
-                "maxresults": str(self._client.settings.page_size),
-                "include": ",".join(include),
-            },
+            query=query,
+            headers=headers,
+            accept=accept,
         )
-        return response.content
 
     def _give_up_tags(self, refused: ConnectorError) -> None:
         _LOG.warning("%s: index tags cannot be read and are left out: %s", self.resource, refused)
@@ -263,3 +286,7 @@ class AzureObjectStore(ObjectStore):
 def _begin(content_range: str | None) -> int:
     """Where the answer's bytes begin: ``bytes 5-9/10``."""
     return 0 if content_range is None else int(content_range.removeprefix("bytes ").partition("-")[0])
+
+
+def _is_arrow(answer: Answer) -> bool:
+    return (answer.headers.get("Content-Type") or "").partition(";")[0].strip().lower() == _ARROW
