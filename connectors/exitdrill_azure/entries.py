@@ -229,7 +229,7 @@ def moment_of(text: str | None) -> datetime | None:
 
 
 def _md5_digests(text: str | None) -> Digests:
-    value = md5_of(text) if text else None
+    value = md5_of(text)
     return Digests.NONE if value is None else Digests(md5=value)
 
 
