@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import ours
-from bench.corpus import Stored
-from bench.measure import Usage, run
+from bench.corpus import ACCOUNT, Stored
+from bench.measure import ClientFailedError, Usage, run
 from bench.peers import azcopy, rclone, sdk
 from bench.places import Places
 from bench.results import Measure
@@ -57,7 +57,9 @@ class Comparison:
                     continue
                 self.say(f"{stored.corpus.name}, {self.places.round_trip_ms:g} ms, run {repeat + 1}: {name}")
                 try:
-                    yield from CLIENTS[name](self, stored)
+                    for one in CLIENTS[name](self, stored):
+                        self.say(f"    {one.leg}: {one.wall_seconds:.2f} s, {one.cpu_seconds:.2f} CPU s")
+                        yield one
                 except NotReadyError as missing:
                     self.only = [other for other in self.only if other != name]
                     self.notes.append(f"{name} did not take part: {missing}")
@@ -80,6 +82,12 @@ class Comparison:
         tried = {n: attempt(n) for n in self.sweep}
         self._best[key] = min(tried, key=lambda n: tried[n].wall_seconds)
         return self._best[key], [tried[self._best[key]]]
+
+    def must_hold(self, leg: str, files: Path, bucket: str, stored: Stored) -> None:
+        """A client that left something out was not faster. Raises ClientFailedError."""
+        there = self.places.objects(bucket) if leg == "rebuild" else sum(path.is_file() for path in files.rglob("*"))
+        if there != stored.corpus.objects:
+            raise ClientFailedError(f"moved {there} of {stored.corpus.objects} objects")
 
     def peer(
         self, stored: Stored, leg: str, client: str, detail: str, attempt: Callable[[int], Usage]
@@ -117,8 +125,8 @@ def _rclone_legs(self: Comparison, stored: Stored) -> list[Measure]:
             with self.room() as (folder, bucket):
                 files = _files_of(stored) if leg == "rebuild" else folder / "files"
                 command = rclone.command(leg, stored.corpus.name, files, bucket, transfers, checked=False)
-                usage = run(command, cwd=folder, environ=rclone.environ(self.places))
-                _must_hold(files, stored)
+                usage = run(command, cwd=folder, environ=rclone.environ(self.places.azure, self.places.s3))
+                self.must_hold(leg, files, bucket, stored)
                 return usage
 
         flags = " ".join(rclone.command(leg, "", Path(), "", 0, checked=False)[4:])
@@ -135,10 +143,10 @@ def _rclone_drill(self: Comparison, stored: Stored) -> list[Measure]:
         for what in rclone.SEQUENCE:
             transfers = self._best.get((f"rclone {what}", name), self.sweep[len(self.sweep) // 2])
             command = rclone.command(what, name, files, bucket, transfers, checked=True)
-            usage = run(command, cwd=folder, environ=rclone.environ(self.places))
+            usage = run(command, cwd=folder, environ=rclone.environ(self.places.azure, self.places.s3))
             wall, cpu, peak = wall + usage.wall_seconds, cpu + usage.cpu_seconds, max(peak, usage.peak_bytes)
         if len((folder / "sha256.txt").read_text().splitlines()) != stored.corpus.objects:
-            raise AssertionError("rclone did not digest every file")
+            raise ClientFailedError("rclone did not digest every file")
     detail = "copy, copy, check --download, hashsum sha256; checksums on, transfers as for the legs"
     return [self.of(stored, leg, "rclone", wall, cpu, peak, detail) for leg in ("drill", "command")]
 
@@ -149,9 +157,9 @@ def _azcopy(self: Comparison, stored: Stored) -> list[Measure]:
     def attempt(concurrency: int) -> Usage:
         with self.room() as (folder, _):
             files = folder / "files"
-            command = azcopy.command(stored.corpus.name, files, self.places)
+            command = azcopy.command(stored.corpus.name, files, self.places.azure["endpoint"])
             usage = run(command, cwd=folder, environ=azcopy.environ(folder, concurrency))
-            _must_hold(files / stored.corpus.name, stored)
+            self.must_hold("evacuate", files / stored.corpus.name, "", stored)
             return usage
 
     detail = "copy --check-md5=NoCheck, AZCOPY_CONCURRENCY_VALUE={} (best of {})"
@@ -164,8 +172,8 @@ def _sdk(self: Comparison, stored: Stored, leg: str, client: str) -> list[Measur
             files = _files_of(stored) if leg == "rebuild" else folder / "files"
             first, second = (str(files), bucket) if leg == "rebuild" else (stored.corpus.name, str(files))
             command = sdk.command("azure" if leg == "evacuate" else client, first, second, threads=threads)
-            usage = run(command, cwd=folder, environ=sdk.environ(self.places))
-            _must_hold(files, stored)
+            usage = run(command, cwd=folder, environ=sdk.environ(self.places.azure, self.places.s3))
+            self.must_hold(leg, files, bucket, stored)
             return usage
 
     return [self.peer(stored, leg, client, "{} threads (best of {})", attempt)]
@@ -202,13 +210,4 @@ CLIENTS: dict[str, Callable[[Comparison, Stored], list[Measure]]] = {
 
 
 def _files_of(stored: Stored) -> Path:
-    from bench.corpus import ACCOUNT
-
     return stored.root / ACCOUNT / stored.corpus.name
-
-
-def _must_hold(files: Path, stored: Stored) -> None:
-    """A client that left something out was not faster."""
-    found = sum(1 for path in files.rglob("*") if path.is_file())
-    if found != stored.corpus.objects:
-        raise AssertionError(f"{found} of {stored.corpus.objects} files in {files}")

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from bench.corpus import Stored
@@ -14,6 +15,9 @@ from bench.fixtures.s3_rclone import RcloneS3
 from exitdrill.emulator.interface import Emulator
 from exitdrill.emulator.ports import HOST
 from exitdrill.emulator.seaweedfs import SeaweedFS
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 __all__ = ["S3_SERVERS", "Places", "far", "places"]
 
@@ -35,26 +39,34 @@ class Places:
     @contextmanager
     def bucket(self, name: str) -> Iterator[str]:
         """A bucket for the length of the context."""
-        import boto3
-        from botocore.config import Config
-
-        client = boto3.client(
-            "s3",
-            endpoint_url=self.s3_near["endpoint"],
-            region_name=self.s3_near["region"],
-            aws_access_key_id=self.s3_near["access_key_id"],
-            aws_secret_access_key=self.s3_near["secret_access_key"],
-            config=Config(s3={"addressing_style": "path"}, request_checksum_calculation="when_required"),
-        )
+        client = self._client()
         client.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
         try:
             yield name
         finally:
             while there := client.list_objects_v2(Bucket=name).get("Contents"):
-                keys = [{"Key": item["Key"]} for item in there]
+                keys: Any = [{"Key": item["Key"]} for item in there]
                 client.delete_objects(Bucket=name, Delete={"Objects": keys, "Quiet": True})
             client.delete_bucket(Bucket=name)
             client.close()
+
+    def objects(self, bucket: str) -> int:
+        """How many objects are in a bucket."""
+        pages = self._client().get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        return sum(len(page.get("Contents", ())) for page in pages)
+
+    def _client(self) -> "S3Client":
+        import boto3
+        from botocore.config import Config
+
+        return boto3.client(
+            "s3",
+            endpoint_url=self.s3_near["endpoint"],
+            region_name=self.s3_near["region"],
+            aws_access_key_id=self.s3_near["access_key_id"],
+            aws_secret_access_key=self.s3_near["secret_access_key"],
+            config=Config(s3={"addressing_style": "path"}),
+        )
 
 
 @contextmanager

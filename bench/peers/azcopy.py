@@ -13,7 +13,6 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from bench.places import Places
 from exitdrill.errors import NotReadyError
 
 __all__ = ["VERSION", "binary", "command", "environ"]
@@ -67,8 +66,8 @@ def environ(folder: Path, concurrency: int) -> dict[str, str]:
     }
 
 
-def command(work: str, folder: Path, places: Places) -> list[str]:
+def command(work: str, folder: Path, endpoint: str) -> list[str]:
     """Azure → a folder, without checking MD5s."""
     flags = ("--recursive", "--from-to=BlobLocal", "--check-md5=NoCheck", "--log-level=NONE", "--output-level=quiet")
-    url = f"{places.azure['endpoint']}/{work}?{_SAS}"
+    url = f"{endpoint}/{work}?{_SAS}"
     return [str(binary()), "copy", url, str(folder), *flags, "--skip-version-check"]

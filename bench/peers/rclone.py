@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bench.corpus import ACCOUNT
-from bench.places import Places  # noqa: F401
 from exitdrill.errors import NotReadyError
 
 __all__ = ["SEQUENCE", "binary", "command", "environ"]
@@ -38,19 +37,19 @@ def binary() -> Path:
     return Path(found)
 
 
-def environ(places: Places) -> dict[str, str]:
+def environ(azure: Mapping[str, str], s3: Mapping[str, str]) -> dict[str, str]:
     """The remotes ``az:`` and ``s3:`` as environment variables."""
     settings = {
         "AZ_TYPE": "azureblob",
         "AZ_ACCOUNT": ACCOUNT,
-        "AZ_KEY": places.azure["key"],
-        "AZ_ENDPOINT": places.azure["endpoint"],
+        "AZ_KEY": azure["key"],
+        "AZ_ENDPOINT": azure["endpoint"],
         "S3_TYPE": "s3",
         "S3_PROVIDER": "Other",
-        "S3_ENDPOINT": places.s3["endpoint"],
-        "S3_REGION": places.s3["region"],
-        "S3_ACCESS_KEY_ID": places.s3["access_key_id"],
-        "S3_SECRET_ACCESS_KEY": places.s3["secret_access_key"],
+        "S3_ENDPOINT": s3["endpoint"],
+        "S3_REGION": s3["region"],
+        "S3_ACCESS_KEY_ID": s3["access_key_id"],
+        "S3_SECRET_ACCESS_KEY": s3["secret_access_key"],
     }
     return _bare(os.environ) | {f"RCLONE_CONFIG_{name}": value for name, value in settings.items()}
 

@@ -6,14 +6,11 @@ and keys come in the variables `environ` makes. Nothing is digested beyond what 
 
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 from urllib.parse import urlsplit
-
-if TYPE_CHECKING:
-    from bench.places import Places
 
 __all__ = ["command", "environ"]
 
@@ -27,13 +24,13 @@ def command(what: str, *arguments: str, threads: int) -> list[str]:
     return [sys.executable, "-m", "bench.peers.sdk", what, *arguments, str(threads)]
 
 
-def environ(places: "Places") -> dict[str, str]:
+def environ(azure: Mapping[str, str], s3: Mapping[str, str]) -> dict[str, str]:
     """Addresses and keys."""
     return {
         **os.environ,
         "PYTHONPATH": str(_ROOT),
-        **{f"BENCH_AZURE_{name.upper()}": value for name, value in places.azure.items()},
-        **{f"BENCH_S3_{name.upper()}": value for name, value in places.s3.items()},
+        **{f"BENCH_AZURE_{name.upper()}": value for name, value in azure.items()},
+        **{f"BENCH_S3_{name.upper()}": value for name, value in s3.items()},
     }
 
 
