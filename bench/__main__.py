@@ -53,7 +53,9 @@ def compare(
     far_works: Annotated[tuple[str, ...], Parameter(help="These works again, 20 ms away.")] = ("small",),
     repeat: Annotated[int | None, Parameter(help="How often each client runs.")] = None,
     s3: Annotated[Literal["fast", "rclone", "seaweedfs"], Parameter(help="The target.")] = "fast",
-    level: Annotated[Literal["listed", "attested", "sampled", "full"], Parameter(help="How our drill verifies.")] = "full",
+    level: Annotated[
+        Literal["listed", "attested", "sampled", "full"], Parameter(help="How our drill verifies.")
+    ] = "full",
     cores: Annotated[int | None, Parameter(help="Use so many cores, servers included.")] = None,
     dir: Dir = None,  # noqa: A002 - as the option is called
     json: Json = None,
@@ -79,7 +81,9 @@ def compare(
             notes += one.notes
             if far_works:
                 rate, trip = ceiling(folder / "servers" / "ceiling", _AWAY_MS / 1000)
-                settings["delay proxy"] = f"lets {rate / 1e6:,.0f} MB/s through and takes {trip * 1000:.1f} ms a round trip"
+                settings["delay proxy"] = (
+                    f"lets {rate / 1e6:,.0f} MB/s through and takes {trip * 1000:.1f} ms a round trip"
+                )
                 with far(near, folder / "servers", _AWAY_MS) as away:
                     two = Comparison(away, clients, _SWEEPS[mode], level, only)
                     for stored in chosen:
@@ -90,7 +94,7 @@ def compare(
     results = Results(mode, machine(), versions(), settings, tuple(measures), tuple(dict.fromkeys(notes)))
     if json is not None:
         results.write(json)
-    print(render(results))  # noqa: T201 - the result
+    print(render(results))
 
 
 def versions() -> dict[str, str]:
@@ -100,11 +104,13 @@ def versions() -> dict[str, str]:
 
 
 @app.command
-def table(results: Path, *, page: Annotated[Path | None, Parameter(help="Write it into this page, between its marks.")] = None) -> None:
+def table(
+    results: Path, *, page: Annotated[Path | None, Parameter(help="Write it into this page, between its marks.")] = None
+) -> None:
     """Print the table of results written before."""
     found = Results.read(results)
     if page is None:
-        print(render(found))  # noqa: T201 - the result
+        print(render(found))
     else:
         into_page(page, found)
 
@@ -114,7 +120,7 @@ def main() -> int:
     try:
         app()
     except ExitdrillError as error:
-        print(f"bench: {error}", file=sys.stderr)  # noqa: T201 - a program
+        print(f"bench: {error}", file=sys.stderr)
         return error.exit_code
     return 0
 

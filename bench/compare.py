@@ -1,8 +1,8 @@
 """The comparison: who runs what, in which order, how often.
 
 Every repeat runs every client once, in an order that turns from one repeat to the next, so that what the machine
-does meanwhile falls on all of them. rclone's, AzCopy's and the SDKs' concurrency is swept first, once for each piece of work and
-leg, and the best one is kept. Everything a client wrote is removed before the next begins.
+does meanwhile falls on all of them. The concurrency of the others is swept first, once for each work and leg,
+and the best one is kept. Everything a client wrote is removed before the next begins.
 """
 
 import shutil
@@ -23,7 +23,6 @@ from exitdrill.errors import NotReadyError
 __all__ = ["CLIENTS", "Comparison"]
 
 
-
 @dataclass
 class Comparison:
     """One pass over some works at one distance.
@@ -42,7 +41,7 @@ class Comparison:
     sweep: Sequence[int]
     level: str
     only: Sequence[str]
-    say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: T201 - progress
+    say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True)
     notes: list[str] = field(default_factory=list)
     _best: dict[tuple[str, str], int] = field(default_factory=dict)
     _count: int = 0
@@ -89,18 +88,16 @@ class Comparison:
         if there != stored.corpus.objects:
             raise ClientFailedError(f"moved {there} of {stored.corpus.objects} objects")
 
-    def peer(
-        self, stored: Stored, leg: str, client: str, detail: str, attempt: Callable[[int], Usage]
-    ) -> Measure:
+    def peer(self, stored: Stored, leg: str, client: str, detail: str, attempt: Callable[[int], Usage]) -> Measure:
         """One run of a peer at its best concurrency."""
         chosen, known = self.best(client, leg, stored, attempt)
         usage = known[0] if known else attempt(chosen)
         swept = "/".join(map(str, self.sweep))
-        return self.of(stored, leg, client, usage.wall_seconds, usage.cpu_seconds, usage.peak_bytes, detail.format(chosen, swept))
+        return self.of(
+            stored, leg, client, usage.wall_seconds, usage.cpu_seconds, usage.peak_bytes, detail.format(chosen, swept)
+        )
 
-    def of(
-        self, stored: Stored, leg: str, client: str, wall: float, cpu: float, peak: int, detail: str
-    ) -> Measure:
+    def of(self, stored: Stored, leg: str, client: str, wall: float, cpu: float, peak: int, detail: str) -> Measure:
         """A measure of this pass."""
         return Measure(
             stored.corpus.name,
@@ -184,7 +181,13 @@ def _ours(self: Comparison, stored: Stored, *, prefect: bool) -> list[Measure]:
     detail = f"exitdrill run{'' if prefect else ' --no-prefect'}, verify: {self.level}, keep: true"
     with self.room() as (folder, bucket):
         done = ours.drill(
-            self.places, stored.corpus.name, stored.corpus.objects, bucket, folder / "drill", level=self.level, prefect=prefect
+            self.places,
+            stored.corpus.name,
+            stored.corpus.objects,
+            bucket,
+            folder / "drill",
+            level=self.level,
+            prefect=prefect,
         )
     peak = done.command.peak_bytes
     whole = ours.Leg(done.command.wall_seconds, done.command.cpu_seconds)

@@ -16,8 +16,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread, Timer
+from typing import IO
 
-__all__ = ["ClientFailedError", "Usage", "run"]
+__all__ = ["ClientFailedError", "Process", "Usage", "run"]
 
 _SAMPLE_SECONDS = 0.1
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -28,6 +29,18 @@ class ClientFailedError(Exception):
     """A client did not do its work: a measurement of it would say nothing."""
 
 
+@dataclass(slots=True)
+class Process:
+    """One process of a client."""
+
+    kind: str
+    """``worker``, ``prefect server``, ``exitdrill``, or the program's name."""
+    began: float
+    """When it was first seen, in Unix time."""
+    peak_bytes: int
+    """Its high-water mark of resident memory when it was last seen."""
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """What one run of a client cost."""
@@ -35,17 +48,21 @@ class Usage:
     wall_seconds: float
     cpu_seconds: float
     """User and system, of the whole tree."""
-    peaks: Mapping[str, int]
-    """The largest peak of resident memory of one process, in bytes, by kind of process."""
+    system_seconds: float
+    """The part of them that the kernel spent."""
+    processes: Sequence[Process]
     samples: Sequence[tuple[float, float]]
     """CPU seconds so far, by Unix time."""
-    output: str
-    """The end of what it wrote to standard output."""
 
     @property
     def peak_bytes(self) -> int:
-        """Of its largest process."""
-        return max(self.peaks.values(), default=0)
+        """Resident memory of its largest process."""
+        return max((process.peak_bytes for process in self.processes), default=0)
+
+    def peak_between(self, start: float, end: float, kind: str) -> int:
+        """The largest peak, in bytes, of a process of that kind that began between two moments of Unix time."""
+        chosen = (p.peak_bytes for p in self.processes if p.kind == kind and start <= p.began <= end)
+        return max(chosen, default=0)
 
     def cpu_between(self, start: float, end: float) -> float:
         """CPU seconds between two moments of Unix time, interpolated."""
@@ -72,7 +89,7 @@ def run(
     os.sync()  # dirty pages of the client before must not be written on this one's time
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         began = time.monotonic()
-        process = subprocess.Popen(  # noqa: S603 - an argument vector, no shell
+        process = subprocess.Popen(
             command,
             cwd=cwd,
             env=environ,
@@ -100,7 +117,7 @@ def run(
             raise ClientFailedError(f"{' '.join(command[:4])} … ended with {process.returncode}:\n{said}")
         cpu = used.ru_utime + used.ru_stime
         samples = [*watcher.samples, (time.time(), cpu)]
-        return Usage(wall, cpu, watcher.peaks, samples, _tail(out))
+        return Usage(wall, cpu, used.ru_stime, list(watcher.processes.values()), samples)
 
 
 def _kill(group: int) -> None:
@@ -108,10 +125,10 @@ def _kill(group: int) -> None:
         os.killpg(group, signal.SIGKILL)
 
 
-def _tail(file: "tempfile._TemporaryFileWrapper[bytes] | object") -> str:
-    file.seek(0, os.SEEK_END)  # type: ignore[attr-defined]  # what TemporaryFile gives has no public name
-    file.seek(max(0, file.tell() - _TAIL_BYTES))  # type: ignore[attr-defined]
-    return str(file.read().decode(errors="replace"))  # type: ignore[attr-defined]
+def _tail(file: IO[bytes]) -> str:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _TAIL_BYTES))
+    return file.read().decode(errors="replace")
 
 
 class _Watcher:
@@ -120,9 +137,8 @@ class _Watcher:
     def __init__(self, root: int) -> None:
         self._root, self._ended = root, Event()
         self._thread = Thread(target=self._watch, name="bench-watch", daemon=True)
-        self._kinds: dict[int, str] = {}
         self.samples: list[tuple[float, float]] = []
-        self.peaks: dict[str, int] = {}
+        self.processes: dict[int, Process] = {}
 
     def start(self) -> None:
         self._thread.start()
@@ -137,25 +153,29 @@ class _Watcher:
             for pid in _tree(self._root):
                 with suppress(OSError, ValueError, IndexError):  # it ended while it was looked at
                     cpu += _cpu_seconds(pid)
-                    kind, peak = self._kind(pid), _peak_bytes(pid)
-                    self.peaks[kind] = max(peak, self.peaks.get(kind, 0))
+                    self._look(pid)
             if cpu and (not self.samples or cpu >= self.samples[-1][1]):
                 self.samples.append((time.time(), cpu))
 
-    def _kind(self, pid: int) -> str:
-        """What sort of process it is, from its command line: ``worker``, ``prefect``, or the program's name."""
-        if pid not in self._kinds:
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
-            whole = " ".join(words)
-            if "exitdrill.transfer.worker" in whole:
-                self._kinds[pid] = "worker"
-            elif "prefect" in whole:
-                self._kinds[pid] = "prefect server"
-            elif "exitdrill" in whole:
-                self._kinds[pid] = "exitdrill"
-            else:
-                return Path(words[0]).name  # not kept: between fork and exec it has its parent's name
-        return self._kinds[pid]
+    def _look(self, pid: int) -> None:
+        kind, peak = _kind(pid), _peak_bytes(pid)
+        known = self.processes.get(pid)
+        if known is None:
+            self.processes[pid] = Process(kind, time.time(), peak)
+        elif known.kind != kind:  # between fork and exec it had its parent's name, and memory
+            known.kind, known.peak_bytes = kind, peak
+        else:
+            known.peak_bytes = peak
+
+
+def _kind(pid: int) -> str:
+    words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    whole = " ".join(words)
+    if "exitdrill.transfer.worker" in whole:
+        return "worker"
+    if "prefect" in whole:
+        return "prefect server"
+    return "exitdrill" if "exitdrill" in whole else Path(words[0]).name
 
 
 def _tree(root: int) -> list[int]:

@@ -145,7 +145,5 @@ def _read(usage: Usage, directory: Path, objects: int) -> DrillRun:
             start = datetime.fromisoformat(lap["started_utc"]).timestamp()
             seconds = lap["duration_ns"] / 1e9
             phases[lap["name"].removeprefix("phase ")] = Leg(seconds, usage.cpu_between(start, start + seconds))
-    legs = {
-        name: Leg(asset[name]["duration_ns"] / 1e9, phases[name].cpu_seconds) for name in ("evacuate", "rebuild")
-    }
+    legs = {name: Leg(asset[name]["duration_ns"] / 1e9, phases[name].cpu_seconds) for name in ("evacuate", "rebuild")}
     return DrillRun(usage, phases, legs, directory)

@@ -37,7 +37,7 @@ def render(results: Results) -> str:
         f"Mode {results.mode}. {_facts(results.machine)}.",
         f"{_facts(results.versions)}.",
         f"{_facts(results.settings)}.",
-        table((*head, "× rclone"), rows),
+        table((*head, "times rclone"), rows),
         "What each client was given:",
         "\n".join(sorted({f"- {_work(item)}, {_LEGS[item.leg]}, {item.client}: {item.detail}" for item in found})),
     ]

@@ -76,5 +76,13 @@ def command(what: str, work: str, folder: Path, bucket: str, transfers: int, *, 
     if what == "rebuild":
         return [rclone, "copy", str(folder), f"s3:{bucket}", *flags, *_S3]
     if what == "check":
-        return [rclone, "check", "--download", str(folder), f"s3:{bucket}", *_COMMON, f"--checkers={max(16, transfers)}"]
+        return [
+            rclone,
+            "check",
+            "--download",
+            str(folder),
+            f"s3:{bucket}",
+            *_COMMON,
+            f"--checkers={max(16, transfers)}",
+        ]
     return [rclone, "hashsum", "sha256", str(folder), *_COMMON, f"--output-file={folder.parent / 'sha256.txt'}"]

@@ -1,7 +1,7 @@
 """The plain SDKs, as a short script with a pool of threads would use them: ``python -m bench.peers.sdk WHAT …``.
 
-``azure WORK FOLDER`` downloads a container, ``boto3 FOLDER BUCKET`` and ``minio FOLDER BUCKET`` upload a folder. Addresses
-and keys come in the variables `environ` makes. Nothing is digested beyond what the SDK does by itself.
+``azure WORK FOLDER`` downloads a container, ``boto3 FOLDER BUCKET`` and ``minio FOLDER BUCKET`` upload a folder.
+Addresses and keys come in the variables `environ` makes. Nothing is digested beyond what the SDK does by itself.
 """
 
 import os
@@ -52,7 +52,9 @@ def _azure(work: str, folder: Path, threads: int) -> None:
     from azure.storage.blob import ContainerClient
 
     url, key = os.environ["BENCH_AZURE_ENDPOINT"], os.environ["BENCH_AZURE_KEY"]
-    client = ContainerClient(url, work, credential={"account_name": os.environ["BENCH_AZURE_ACCOUNT"], "account_key": key})
+    client = ContainerClient(
+        url, work, credential={"account_name": os.environ["BENCH_AZURE_ACCOUNT"], "account_key": key}
+    )
 
     def one(name: str) -> None:
         path = folder / name
