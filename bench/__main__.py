@@ -10,14 +10,17 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from json import dumps
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from bench import cpu, memory, orchestration
 from bench.compare import CLIENTS, Comparison
 from bench.corpus import WORKS, store
 from bench.fixtures.delay import ceiling
+from bench.measure import ClientFailedError
 from bench.peers import azcopy
 from bench.places import far, places
 from bench.results import Measure, Results, machine
@@ -29,7 +32,10 @@ app = App(name="bench", help="How fast, at what cost, against what users would o
 Dir = Annotated[Path | None, Parameter(help="Where data, vaults and files go; what is made in it is reused next time.")]
 Json = Annotated[Path | None, Parameter(help="Write the results here.")]
 _AWAY_MS = 20.0
-_SWEEPS = {"short": (8, 32), "full": (4, 8, 16, 32, 64)}
+_SWEEPS: dict[str, dict[str, tuple[int, ...]]] = {
+    "short": {"rclone": (8, 32), "": (16,)},
+    "full": {"": (4, 8, 16, 32, 64)},
+}
 _REPEATS = {"short": 1, "full": 5}
 
 
@@ -115,6 +121,53 @@ def table(
         into_page(page, found)
 
 
+@app.command(name="memory")
+def memory_(
+    *,
+    objects: Annotated[tuple[int, ...], Parameter(help="How many.")] = (10_000, 200_000, 1_000_000),
+    resume: Annotated[bool, Parameter(help="Kill another drill half-way and resume it.")] = True,
+    dir: Dir = None,  # noqa: A002 - as above
+    json: Json = None,
+) -> None:
+    """Peak memory and cost of an object at different numbers of objects."""
+    with work_folder(dir) as folder:
+        rows = memory.measure(objects, folder, _say, resume=resume)
+    _end(memory.render(rows), memory.to_json(rows), json)
+
+
+@app.command(name="orchestration")
+def orchestration_(*, objects: int = 2_000, dir: Dir = None, json: Json = None) -> None:  # noqa: A002 - as above
+    """Seconds from command to first byte copied, and what Prefect adds."""
+    with work_folder(dir) as folder:
+        found = orchestration.measure(objects, folder, _say)
+    _end(orchestration.render(found), orchestration.to_json(found), json)
+
+
+@app.command(name="cpu")
+def cpu_(
+    *,
+    objects: int = 10_000,
+    size: Annotated[int, Parameter(help="Bytes of each object.")] = 10_240,
+    dir: Dir = None,  # noqa: A002 - as above
+    json: Json = None,
+) -> None:
+    """CPU of one small object by phase, and by function."""
+    with work_folder(dir) as folder:
+        costs = cpu.measure(objects, size, folder, _say)
+    _end(cpu.render(costs), cpu.to_json(costs), json)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _end(text: str, facts: dict[str, object], path: Path | None) -> None:
+    """Print a report and write its JSON, with the machine and the versions."""
+    print(text)
+    if path is not None:
+        path.write_text(dumps({"machine": machine(), "versions": versions(), **facts}, indent=1) + "\n")
+
+
 def main() -> int:
     """Run; 0 if it worked."""
     try:
@@ -122,6 +175,9 @@ def main() -> int:
     except ExitdrillError as error:
         print(f"bench: {error}", file=sys.stderr)
         return error.exit_code
+    except ClientFailedError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -7,7 +7,7 @@ and the best one is kept. Everything a client wrote is removed before the next b
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +30,7 @@ class Comparison:
     Args:
         places: The servers.
         directory: Where clients may write.
-        sweep: The concurrencies to try.
+        sweep: The concurrencies to try, by client; ``""`` for those not named.
         level: How our drill verifies.
         only: The clients that take part.
         say: Told what is being done.
@@ -38,7 +38,7 @@ class Comparison:
 
     places: Places
     directory: Path
-    sweep: Sequence[int]
+    sweep: Mapping[str, Sequence[int]]
     level: str
     only: Sequence[str]
     say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True)
@@ -73,12 +73,16 @@ class Comparison:
             stack.callback(shutil.rmtree, folder)
             yield folder, stack.enter_context(self.places.bucket(f"bench-{self._count}"))
 
+    def swept(self, client: str) -> Sequence[int]:
+        """The concurrencies to try with a client."""
+        return self.sweep.get(client, self.sweep[""])
+
     def best(self, client: str, leg: str, stored: Stored, attempt: Callable[[int], Usage]) -> tuple[int, list[Usage]]:
         """The concurrency that is fastest here, and what is already known of it from the sweep."""
         key = (f"{client} {leg}", stored.corpus.name)
         if key in self._best:
             return self._best[key], []
-        tried = {n: attempt(n) for n in self.sweep}
+        tried = {n: attempt(n) for n in self.swept(client)}
         self._best[key] = min(tried, key=lambda n: tried[n].wall_seconds)
         return self._best[key], [tried[self._best[key]]]
 
@@ -92,7 +96,7 @@ class Comparison:
         """One run of a peer at its best concurrency."""
         chosen, known = self.best(client, leg, stored, attempt)
         usage = known[0] if known else attempt(chosen)
-        swept = "/".join(map(str, self.sweep))
+        swept = ", ".join(map(str, self.swept(client)))
         return self.of(
             stored, leg, client, usage.wall_seconds, usage.cpu_seconds, usage.peak_bytes, detail.format(chosen, swept)
         )
@@ -138,8 +142,8 @@ def _rclone_drill(self: Comparison, stored: Stored) -> list[Measure]:
     with self.room() as (folder, bucket):
         files, wall, cpu, peak = folder / "files", 0.0, 0.0, 0
         for what in rclone.SEQUENCE:
-            transfers = self._best.get((f"rclone {what}", name), self.sweep[len(self.sweep) // 2])
-            command = rclone.command(what, name, files, bucket, transfers, checked=True)
+            chosen = self._best.get((f"rclone {what}", name), self.swept("rclone")[-1])
+            command = rclone.command(what, name, files, bucket, chosen, checked=True)
             usage = run(command, cwd=folder, environ=rclone.environ(self.places.azure, self.places.s3))
             wall, cpu, peak = wall + usage.wall_seconds, cpu + usage.cpu_seconds, max(peak, usage.peak_bytes)
         if len((folder / "sha256.txt").read_text().splitlines()) != stored.corpus.objects:

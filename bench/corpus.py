@@ -64,7 +64,7 @@ def _works(small: int, medium: int, large: int, mix: int) -> tuple[Corpus, ...]:
     )
 
 
-WORKS = {"full": _works(20_000, 2_000, 8, 6_000), "short": _works(4_000, 300, 2, 1_200)}
+WORKS = {"full": _works(20_000, 2_000, 8, 6_000), "short": _works(3_000, 150, 2, 600)}
 """The works of the comparison, by mode."""
 
 

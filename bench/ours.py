@@ -20,7 +20,7 @@ import yaml
 from bench.measure import ClientFailedError, Usage, run
 from bench.places import Places
 
-__all__ = ["PHASES", "DrillRun", "Leg", "drill", "environ", "write_drill"]
+__all__ = ["PHASES", "DrillRun", "Leg", "command", "drill", "environ", "read", "write_drill"]
 
 _ROOT = Path(__file__).parents[1]
 PHASES = ("inventory", "evacuate", "sever", "rebuild", "verify")
@@ -33,6 +33,8 @@ class Leg:
 
     wall_seconds: float
     cpu_seconds: float
+    began: float = 0.0
+    """In Unix time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,11 @@ def environ(places: Places) -> dict[str, str]:
     }
 
 
+def command(*arguments: str, prefect: bool) -> list[str]:
+    """The command line of exitdrill."""
+    return [sys.executable, "-m", "exitdrill.cli.main", *arguments, *(() if prefect else ("--no-prefect",))]
+
+
 def drill(
     places: Places,
     work: str,
@@ -116,8 +123,20 @@ def drill(
     level: str = "full",
     prefect: bool = False,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> DrillRun:
     """Run a drill in a new folder.
+
+    Args:
+        places: The servers.
+        work: The container.
+        objects: How many objects are in it.
+        bucket: The bucket.
+        folder: Made anew.
+        level: How it is verified.
+        prefect: Whether Prefect conducts it.
+        settings: As `write_drill`'s.
+        variables: More environment variables.
 
     Raises:
         ClientFailedError: It did not end well, or did not move and prove every object.
@@ -125,15 +144,14 @@ def drill(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     write_drill(folder, work, bucket, level, settings or {})
-    command = [sys.executable, "-m", "exitdrill.cli.main", "run", "drill.yaml", "--json"]
-    if not prefect:
-        command.append("--no-prefect")
-    usage = run(command, cwd=folder, environ=environ(places))
+    environment = {**environ(places), **(variables or {})}
+    usage = run(command("run", "drill.yaml", "--json", prefect=prefect), cwd=folder, environ=environment)
+    return read(usage, folder, objects)
+
+
+def read(usage: Usage, folder: Path, objects: int) -> DrillRun:
+    """What the record of a folder's only run says. Raises ClientFailedError."""
     (directory,) = (folder / "runs").iterdir()
-    return _read(usage, directory, objects)
-
-
-def _read(usage: Usage, directory: Path, objects: int) -> DrillRun:
     record = json.loads((directory / "record.json").read_bytes())
     (asset,) = record["assets"]
     proven = (asset["verification"] or {}).get("equal")
@@ -144,6 +162,10 @@ def _read(usage: Usage, directory: Path, objects: int) -> DrillRun:
         if lap["name"].startswith("phase "):
             start = datetime.fromisoformat(lap["started_utc"]).timestamp()
             seconds = lap["duration_ns"] / 1e9
-            phases[lap["name"].removeprefix("phase ")] = Leg(seconds, usage.cpu_between(start, start + seconds))
-    legs = {name: Leg(asset[name]["duration_ns"] / 1e9, phases[name].cpu_seconds) for name in ("evacuate", "rebuild")}
+            cpu = usage.cpu_between(start, start + seconds)
+            phases[lap["name"].removeprefix("phase ")] = Leg(seconds, cpu, start)
+    legs = {
+        name: Leg(asset[name]["duration_ns"] / 1e9, phases[name].cpu_seconds, phases[name].began)
+        for name in ("evacuate", "rebuild")
+    }
     return DrillRun(usage, phases, legs, directory)

@@ -70,9 +70,18 @@ class Places:
 
 
 @contextmanager
-def places(works: Iterable[Stored], directory: Path, s3: str = "fast") -> Iterator[Places]:
-    """Start the servers. Raises NotReadyError if one does not start."""
-    with azure_server(works, directory / "azure") as azure, S3_SERVERS[s3]().start(directory / "s3") as target:
+def places(works: Iterable[Stored], directory: Path, s3: str = "fast", *, log: bool = False) -> Iterator[Places]:
+    """Start the servers. Raises NotReadyError if one does not start.
+
+    Args:
+        works: What the source holds.
+        directory: For the servers' own files.
+        s3: Which target, of `S3_SERVERS`.
+        log: Whether the source notes every request.
+    """
+    with ExitStack() as stack:
+        azure = stack.enter_context(azure_server(works, directory / "azure", log=log))
+        target = stack.enter_context(S3_SERVERS[s3]().start(directory / "s3"))
         yield Places(azure, target.settings, target.settings)
 
 

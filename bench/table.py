@@ -39,7 +39,7 @@ def render(results: Results) -> str:
         f"{_facts(results.settings)}.",
         table((*head, "times rclone"), rows),
         "What each client was given:",
-        "\n".join(sorted({f"- {_work(item)}, {_LEGS[item.leg]}, {item.client}: {item.detail}" for item in found})),
+        _given(found),
     ]
     if results.notes:
         parts.append("\n".join(f"- {note}" for note in results.notes))
@@ -48,6 +48,15 @@ def render(results: Results) -> str:
 
 def _facts(facts: "object") -> str:
     return ", ".join(f"{name} {value}" for name, value in dict(facts).items())  # type: ignore[call-overload]  # a mapping
+
+
+def _given(found: Sequence[Summary]) -> str:
+    """One line for each way a client was called."""
+    where: dict[str, list[str]] = {}
+    for item in found:
+        far = f" {item.round_trip_ms:g} ms away" if item.round_trip_ms else ""
+        where.setdefault(f"{item.client}: {item.detail}", []).append(f"{item.work}{far} {item.leg}")
+    return "\n".join(f"- {given} ({', '.join(items)})" for given, items in where.items())
 
 
 def _work(item: Summary) -> str:
