@@ -55,7 +55,7 @@ sync: python
 
 .PHONY: setup
 setup: python ## Everything for working on exitdrill: environment with all extras, Azurite
-	@$(UV) sync --quiet --frozen --all-extras
+	@$(UV) sync --quiet --frozen --all-extras --group bench
 	@$(UV) run --no-sync python -m exitdrill.emulator
 
 .PHONY: drill
@@ -67,9 +67,19 @@ drill: sync ## Run the rehearsal drill: Azurite, a local vault, SeaweedFS
 test: setup ## Every test, with coverage
 	@$(UV) run --no-sync pytest $(PYTEST_FLAGS) --cov --cov-report=term:skip-covered
 
+.PHONY: bench
+bench: python ## Compare with rclone, AzCopy and the SDKs, in short
+	@$(UV) sync --quiet --frozen --all-extras --group bench
+	@$(UV) run --no-sync python -m bench $(BENCH_FLAGS)
+
+.PHONY: bench-full
+bench-full: python ## The same with all the data and repeats; writes bench-full.json
+	@$(UV) sync --quiet --frozen --all-extras --group bench
+	@$(UV) run --no-sync python -m bench --mode full --json bench-full.json $(BENCH_FLAGS)
+
 .PHONY: lint
 lint: python ## Format, lint, types and floors
-	@$(UV) sync --quiet --frozen --all-extras
+	@$(UV) sync --quiet --frozen --all-extras --group bench
 	$(UV) run --no-sync ruff format --check .
 	$(UV) run --no-sync ruff check .
 	$(UV) run --no-sync mypy
@@ -77,7 +87,7 @@ lint: python ## Format, lint, types and floors
 
 .PHONY: format
 format: python ## Put sources in form
-	@$(UV) sync --quiet --frozen --all-extras
+	@$(UV) sync --quiet --frozen --all-extras --group bench
 	@$(UV) run --no-sync ruff format .
 	@$(UV) run --no-sync ruff check --fix .
 

@@ -1,0 +1,1 @@
+"""The comparison with what users would otherwise run: ``python -m bench``. See docs/performance.md."""
