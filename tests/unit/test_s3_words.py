@@ -15,8 +15,8 @@ from exitdrill.model.digests import ALL_KINDS, DigestKind, Digests, Hasher
 from exitdrill.model.objects import Envelope
 from exitdrill_s3 import S3Connector
 from exitdrill_s3.body import BodyReader
-from exitdrill_s3.sdk_errors import translate
 from exitdrill_s3.headers import checksum_parameters, digests_of, entry_of, envelope_parameters, md5_of
+from exitdrill_s3.sdk_errors import translate
 from exitdrill_s3.settings import MEBIBYTE, S3Settings
 from exitdrill_s3.upload import part_size_for
 
