@@ -141,7 +141,7 @@ def open_client(place: str, settings: AzureSettings) -> Client:
 @cache
 def common_headers() -> Mapping[str, str]:
     """What every request carries and no signature covers."""
-    return {"User-Agent": f"exitdrill/{version('exitdrill')}", "Accept-Encoding": "identity", "Accept": "*/*"}
+    return {"User-Agent": f"exitdrill/{version('exitdrill')}", "Accept-Encoding": "identity"}
 
 
 def target_of(base: str, container: str, key: str | None, query: Mapping[str, str | None] | None) -> str:

@@ -6,7 +6,7 @@ import gzip
 import hashlib
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from exitdrill.assets.interface import AssetContext
+from exitdrill.assets.objects import ObjectsKind
 from exitdrill.clock import SystemClock, format_utc
 from exitdrill.connector.capabilities import KeyRule
 from exitdrill.connector.objects import BytesBody, ObjectStore, WriteRequest
@@ -24,13 +26,20 @@ from exitdrill.connector.provider import Provider
 from exitdrill.connector.reports import ReportSource
 from exitdrill.emulator import Running
 from exitdrill.errors import NotFoundError
+from exitdrill.model.journal import Json
 from exitdrill.model.objects import Envelope, ObjectEntry
+from exitdrill.plan.drill import Asset, Level, Place, Route
 from exitdrill.testing.conformance import fresh_container
 from exitdrill.testing.keys import HOSTILE_KEYS
 from exitdrill.testing.memory import MemoryProvider
+from exitdrill.testing.runs import T0, make_plan
+from exitdrill.transfer.client import run_job
 from exitdrill.transfer.copying import Evacuation
 from exitdrill.transfer.inventory import PartSize, inventory_report, inventory_rows, make_inventory
+from exitdrill.transfer.job import Job, Result
+from exitdrill.transfer.layout import RunDirectory, RunFacts, write_atomic
 from exitdrill.transfer.partrun import Meter
+from exitdrill.transfer.places import Places
 from exitdrill.transfer.reported import Reported
 from exitdrill.transfer.rows import InventoryRow, LedgerRow
 from exitdrill_azure import AzureConnector, AzureSettings
@@ -240,3 +249,60 @@ def _same_envelopes(store: ObjectStore, found: list[InventoryRow], listed: list[
         one, other = json.loads(_copied(store, ours).envelope), json.loads(_copied(store, theirs).envelope)
         assert one == other
     assert any("tags" in _copied(store, row).envelope for row in found)
+
+
+class _Facts(dict[str, Json]):
+    def put(self, name: str, value: Json) -> None:
+        self[name] = value
+
+
+class _Journal:
+    def __init__(self) -> None:
+        self.events: list[tuple[str, dict[str, Json]]] = []
+
+    def record(self, event: str, **facts: Json) -> None:
+        self.events.append((event, facts))
+
+
+def _run_jobs(jobs: Sequence[tuple[str, Job]]) -> list[Result]:
+    return [run_job(job) for _, job in jobs]
+
+
+@pytest.mark.parametrize("delta", ["listing", "none"])
+@pytest.mark.parametrize("place", ["moto"], indirect=True)
+def test_an_asset_says_where_its_inventory_is_from(tmp_path: Path, place: _Place, moto: Running, delta: str) -> None:
+    """Preflight finds the report, the worker takes it, and checks and journal have its age and what changed since."""
+    with place.store() as store, place.provider.objects(place.reports) as reports:
+        entries = list(store.list())
+        _s3_csv(reports, place.container, entries)
+        store.write(WriteRequest("later", BytesBody(b"x")))
+    source: dict[str, Json] = {
+        "bucket": place.container,
+        "prefix": "",
+        "inventory": {"report": {"bucket": place.reports, "rule": "daily"}, "delta": delta},
+    }
+    asset = Asset("files", "objects", source, {"container": "b", "prefix": ""}, verify=Level.LISTED)
+    places = {
+        "cloud": Place("cloud", "s3", dict(moto.settings)),
+        "vault": Place("vault", "local", {"path": "vault"}),
+        "home": Place("home", "local", {"path": "home"}),
+    }
+    plan = make_plan(asset, places=places, route=Route("cloud", "vault", "home"))
+    directory = RunDirectory.create(tmp_path / "runs", "20260101-000000-abcdef")
+    write_atomic(directory.plan, json.dumps(plan.to_json()).encode())
+    directory.write_facts(RunFacts(directory.id, format_utc(T0), str(tmp_path), "0"))
+    for folder in ("vault", "home"):
+        (tmp_path / folder).mkdir()
+    journal = _Journal()
+    context = AssetContext(
+        plan, asset, directory, Places(plan, tmp_path, {}), journal, SystemClock(), _Facts(), _run_jobs, {}, lambda: 1
+    )
+    checks = {check.name: check for check in ObjectsKind().preflight(context)}
+    assert checks["source objects"].found == ("listed and read; has an inventory report of 2026-03-05T01:00:00.000000Z")
+    found = {check.name: check.found for check in ObjectsKind().inventory(context)}
+    assert found["inventory"].startswith("from a report of 2026-03-05T01:00:00.000000Z (")
+    assert ("1 added, 0 changed, 0 deleted since" in found["inventory"]) is (delta == "listing")
+    ((_, told),) = [event for event in journal.events if event[0] == "inventory from a report"]
+    assert (told["delta"], told["began_utc"]) == (delta, "2026-03-05T01:00:00.000000Z")
+    keys = {row.key for row in inventory_rows(directory.inventory("files"))}
+    assert keys == {entry.key for entry in entries} | ({"later"} if delta == "listing" else set())
