@@ -167,6 +167,16 @@ def test_a_literal_secret_is_refused_and_never_shown(tmp_path: Path, text: str, 
             ],
         ),
         (
+            'account: a\nkey: {"b\\nc": hunter2}',
+            [
+                (
+                    "x:3:15: places.p.key['b\\nc']: a literal secret; expected a reference (write ${env:NAME} or "
+                    "${file:PATH}; e.g. ['b\\nc']: \"${env:P_KEY_B_C}\")"
+                ),
+                "x:3:6: places.p.key: found something else; expected text",
+            ],
+        ),
+        (
             "account: a\nendpoint: ftp://u:p@h/x?sig=s",
             ["x:3:11: places.p.endpoint: found 'ftp://…@h/x?…': ftp://…@h/x?… is no https address"],
         ),

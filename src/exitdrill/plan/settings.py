@@ -61,7 +61,8 @@ def check_settings(
     literal = {where for where, node in secret.items() if not _is_reference_or_absent(node)}
     for where in literal:
         node, shown = secret[where], show_path(path + where)
-        hint = f'write ${{env:NAME}} or ${{file:PATH}}; e.g. {where[-1]}: "${{env:{_variable(path, where)}}}"'
+        last = where[-1] if isinstance(where[-1], int) else show_path(where[-1:])  # a key may hold a line break
+        hint = f'write ${{env:NAME}} or ${{file:PATH}}; e.g. {last}: "${{env:{_variable(path, where)}}}"'
         problems.add(Problem(file, node.line, node.column, shown, "a literal secret", "a reference", hint))
     for where, node in own.scalars():
         if where not in literal and node.text is not None and malformed(node.text):
