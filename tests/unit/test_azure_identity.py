@@ -10,20 +10,15 @@ import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 from http.client import HTTPException, HTTPSConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from ipaddress import ip_address
 from pathlib import Path
 from threading import Thread
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
+from certificates import make_certificate
 from exitdrill.connector.objects import BytesBody, WriteRequest
 from exitdrill.connector.retry import RetryPolicy
 from exitdrill.emulator import Running
@@ -41,7 +36,7 @@ class _TlsAzurite(Azurite):
     def __init__(self, directory: Path) -> None:
         super().__init__()
         self.certificate, self._private = directory / "cert.pem", directory / "key.pem"
-        _make_certificate(self.certificate, self._private)
+        make_certificate(self.certificate, self._private)
 
     def _launch(self, directory: Path, ports: tuple[int, ...]) -> Launch:
         launch = super()._launch(directory, ports)
@@ -181,25 +176,3 @@ def test_a_certificate_nobody_vouches_for(tls_azurite: tuple[Running, Path]) -> 
         assert not caught.value.transient, "trying again changes nothing"
     with _open(running, certificate, key=running.settings["key"]) as provider:
         assert provider.server_time() is not None
-
-
-def _make_certificate(certificate: Path, private: Path) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    certificate.write_bytes(built.public_bytes(serialization.Encoding.PEM))
-    private.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )

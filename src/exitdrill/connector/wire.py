@@ -208,14 +208,14 @@ class Connection:
         """The next line, without its end: of the chunked framing."""
         while True:
             found = self._buffer.find(_CRLF, self._start, self._end)
+            if (self._end if found < 0 else found) - self._start > _LINE_MAX_BYTES:
+                msg = f"a line of more than {_LINE_MAX_BYTES} bytes"
+                raise ValueError(msg)
             if found >= 0:
                 line = bytes(self._view[self._start : found])
                 self._start = found + len(_CRLF)
                 return line
             held = bytes(self._view[self._start : self._end])
-            if len(held) > _LINE_MAX_BYTES:
-                msg = f"a line of more than {_LINE_MAX_BYTES} bytes"
-                raise ValueError(msg)
             self._view[: len(held)] = held
             self._start, self._end = 0, len(held)
             count = self.socket.recv_into(self._view[self._end :])
