@@ -5,6 +5,7 @@ Without a command: the comparison. Progress goes to stderr, the table to stdout,
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -169,7 +170,8 @@ def _end(text: str, facts: dict[str, object], path: Path | None) -> None:
 
 
 def main() -> int:
-    """Run; 0 if it worked."""
+    """Run; 0 if it worked. Asked to end, it ends the client under way too."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         app()
     except ExitdrillError as error:

@@ -173,9 +173,9 @@ def _kind(pid: int) -> str:
     whole = " ".join(words)
     if "exitdrill.transfer.worker" in whole:
         return "worker"
-    if "prefect" in whole:
-        return "prefect server"
-    return "exitdrill" if "exitdrill" in whole else Path(words[0]).name
+    if "exitdrill.cli" in whole:
+        return "exitdrill"
+    return "prefect server" if "prefect" in whole else Path(words[0]).name
 
 
 def _tree(root: int) -> list[int]:

@@ -78,7 +78,7 @@ def _resumed(servers: Places, stored: Stored, folder: Path) -> Row:
         folder / "drill",
         folder / "servers" / "azure",
     )
-    shutil.rmtree(there, ignore_errors=True)
+    shutil.rmtree(there)
     there.mkdir()
     with servers.bucket(f"{work}-resumed") as bucket:
         ours.write_drill(there, work, bucket, "attested", {})

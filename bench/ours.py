@@ -141,7 +141,8 @@ def drill(
     Raises:
         ClientFailedError: It did not end well, or did not move and prove every object.
     """
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        shutil.rmtree(folder)
     folder.mkdir(parents=True)
     write_drill(folder, work, bucket, level, settings or {})
     environment = {**environ(places), **(variables or {})}
