@@ -16,7 +16,7 @@ from email.header import decode_header, make_header
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from exitdrill.model.digests import DigestKind, Digests
+from exitdrill.model.digests import Digests
 from exitdrill.model.objects import Envelope, ObjectEntry, pairs
 
 __all__ = ["checksum_parameters", "entry_of", "envelope_parameters", "md5_of", "unquoted"]
@@ -28,13 +28,13 @@ _FIELDS = {
     "content_disposition": "ContentDisposition",
     "cache_control": "CacheControl",
 }
-_CHECKSUMS = {
-    DigestKind.CRC64NVME: "ChecksumCRC64NVME",
-    DigestKind.SHA256: "ChecksumSHA256",
-    DigestKind.CRC32C: "ChecksumCRC32C",
-}
+_CHECKSUMS = (
+    ("crc64nvme", "ChecksumCRC64NVME", 8),
+    ("sha256", "ChecksumSHA256", 32),
+    ("crc32c", "ChecksumCRC32C", 4),
+)
+"""Of each digest its name, S3's, and its length; the strongest that objects in parts can have first."""
 _MD5_TAG = re.compile(r"[0-9a-fA-F]{32}")
-_SIZES = {DigestKind.CRC64NVME: 8, DigestKind.SHA256: 32, DigestKind.CRC32C: 4}
 
 
 def unquoted(etag: str | None) -> str | None:
@@ -87,26 +87,32 @@ def entry_of(
 
 def digests_of(answer: Mapping[str, Any], *, md5: bool, whole: bool = True) -> Digests:
     """The whole-object digests that an answer reports."""
-    etag, form = unquoted(answer.get("ETag")), answer.get("ChecksumType")
-    in_parts = etag is None or "-" in etag
+    etag = unquoted(answer.get("ETag"))
     found: dict[str, bytes] = {}
-    if whole and (form == "FULL_OBJECT" or (form is None and not in_parts)):
-        for kind, field in _CHECKSUMS.items():
-            value = _base64(answer.get(field), _SIZES[kind])
-            if value is not None and not (in_parts and kind is DigestKind.SHA256):
-                found[kind.value] = value
-    tag_md5 = md5_of(etag)
-    foreign = str(answer.get("ServerSideEncryption", "")).startswith("aws:") or "SSECustomerAlgorithm" in answer
-    if md5 and tag_md5 is not None and not foreign:
+    if whole:
+        form, in_parts = answer.get("ChecksumType"), etag is None or "-" in etag
+        for kind, field, size in _CHECKSUMS:
+            text = answer.get(field)
+            if text is None or not (form == "FULL_OBJECT" or (form is None and not in_parts)):
+                continue
+            value = _base64(text, size)
+            if value is not None and not (in_parts and kind == "sha256"):
+                found[kind] = value
+    if md5 and (tag_md5 := md5_of(etag)) is not None and not _foreign(answer):
         found["md5"] = tag_md5
-    return Digests(**found)
+    return Digests(**found) if found else Digests.NONE
+
+
+def _foreign(answer: Mapping[str, Any]) -> bool:
+    """Whether it is encrypted with a key that is not S3's own, so that its ETag is no MD5."""
+    return str(answer.get("ServerSideEncryption", "")).startswith("aws:") or "SSECustomerAlgorithm" in answer
 
 
 def envelope_parameters(envelope: Envelope, storage_classes: Mapping[str, str]) -> dict[str, Any]:
     """The arguments of a write that carry an envelope; those that are None are to be left out."""
     out: dict[str, Any] = {field: getattr(envelope, name) for name, field in _FIELDS.items()}
-    out["Metadata"] = dict(envelope.user) or None
-    out["Tagging"] = urlencode(envelope.tags, quote_via=quote, safe="") or None
+    out["Metadata"] = dict(envelope.user) if envelope.user else None
+    out["Tagging"] = urlencode(envelope.tags, quote_via=quote, safe="") if envelope.tags else None
     out["StorageClass"] = storage_classes.get(envelope.tier) if envelope.tier is not None else None
     return out
 
@@ -118,13 +124,14 @@ def checksum_parameters(digests: Digests) -> dict[str, str]:
     how preflight finds out who checks.
     """
     out: dict[str, str] = {}
-    for kind, field in _CHECKSUMS.items():
-        value = digests.base64(kind)
+    for kind, field, _ in _CHECKSUMS:
+        value: bytes | None = getattr(digests, kind)
         if value is not None:
-            out[field] = value
+            out[field] = base64.b64encode(value).decode("ascii")
             break
-    md5 = digests.base64(DigestKind.MD5)
-    return out if md5 is None else {**out, "ContentMD5": md5}
+    if digests.md5 is not None:
+        out["ContentMD5"] = base64.b64encode(digests.md5).decode("ascii")
+    return out
 
 
 def _base64(text: object, size: int) -> bytes | None:

@@ -101,8 +101,7 @@ class Signer:
         if keys.session_token is not None:
             headers["x-amz-security-token"] = keys.session_token
         names = sorted(headers)
-        # Canonical values have no spaces at the ends, and one where there are several.
-        lines = "\n".join([f"{name}:{' '.join(headers[name].split())}" for name in names])
+        lines = "\n".join([f"{name}:{_canonical(headers[name])}" for name in names])
         signed = ";".join(names)
         del headers["host"]
         key = self._daily(moment[:8], keys.secret_access_key)
@@ -142,3 +141,8 @@ class _DailyKey:
     secret: str = field(repr=False)
     scope: str
     mac: HMAC = field(repr=False)
+
+
+def _canonical(value: str) -> str:
+    """A header's value as it is signed: no spaces at the ends, and one where there are several."""
+    return value if " " not in value and value.isprintable() else " ".join(value.split())
