@@ -20,7 +20,7 @@ class _Dripping(socket.socket):
 
     sizes: Iterator[int]
 
-    def recv_into(self, buffer: object, nbytes: int = 0, flags: int = 0) -> int:  # type: ignore[override]
+    def recv_into(self, buffer: object, nbytes: int = 0, flags: int = 0) -> int:
         room = memoryview(buffer)  # type: ignore[arg-type]
         return super().recv_into(room[: min(len(room), next(self.sizes))], nbytes, flags)
 

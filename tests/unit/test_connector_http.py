@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -314,11 +314,12 @@ class TestConnections:
                 peer.send(_OK)
 
         data = bytes(range(256)) * (size // 256 + 1)
-        body = {
+        bodies: dict[str, bytes | memoryview | Iterable[bytes]] = {
             "bytes": data[:size],
             "view": memoryview(data)[:size],
             "chunks": (data[start : min(size, start + 70_001)] for start in range(0, size, 70_001)),
-        }[kind]
+        }
+        body = bodies[kind]
         with RawServer(takes) as server:
             pool = _pool(server)
             found = pool.send("PUT", "/", [("Content-Length", str(size))], body, action="put", resource="it")
