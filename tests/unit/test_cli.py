@@ -102,6 +102,10 @@ class Desk:
         return {str(p.relative_to(self.folder)) for p in (self.folder / place).rglob("*") if p.is_file()}
 
 
+def _sidecars(desk: Desk) -> set[str]:
+    return {f for f in desk.files("vault") if f.endswith(".json") and not f.endswith("container.json")}
+
+
 def _desk(folder: Path, objects: int) -> Desk:
     seeds = parse_seeds([{"container": "files", "objects": objects, "bytes_max": 20_000}])
     with LocalProvider("source", folder / "source") as source:
@@ -301,10 +305,12 @@ class TestRuns:
         assert desk.run("run", desk.drill(keep=True)).code == 0
         kept = desk.files("target")
         assert len(kept) > 20
+        packs = sum(json.loads((desk.folder / f).read_text())["key"].startswith("packs/") for f in _sidecars(desk))
+        assert packs
         assert desk.run("teardown", "last").code == 2
         assert desk.files("target") == kept
         ran = desk.run("teardown", "last", "--yes", "--json")
-        assert (ran.code, ran.json["complete"], ran.json["deleted_objects"]) == (0, True, 40)
+        assert (ran.code, ran.json["complete"], ran.json["deleted_objects"]) == (0, True, 20 + packs)
         assert {Path(f).name for f in desk.files("vault") | desk.files("target")} <= {"README.txt"}
         assert "already" in desk.run("teardown", "last", "--yes").err
         assert desk.run("report", "last").out.startswith("MET")
