@@ -42,9 +42,8 @@ _SIGNED = (
 """Headers that are signed whether they are there or not, in this order."""
 _MINOR = "'-"
 _MAJOR = "!#$%&*.^_`|~+0123456789abcdefghijklmnopqrstuvwxyz"
-_BY_MAJOR = str.maketrans({c: chr(2 + n) for n, c in enumerate(_MAJOR)} | dict.fromkeys(_MINOR, ""))
-_BY_MINOR = str.maketrans(dict.fromkeys(_MAJOR, "\0") | {c: chr(2 + n) for n, c in enumerate(_MINOR)})
-_END = "\1"
+_BY_MAJOR = str.maketrans({c: chr(1 + n) for n, c in enumerate(_MAJOR)} | dict.fromkeys(_MINOR, ""))
+_BY_MINOR = str.maketrans(dict.fromkeys(_MAJOR, "\0") | {c: chr(1 + n) for n, c in enumerate(_MINOR)})
 _BLOCK_BYTES = 64
 """Of SHA-256."""
 
@@ -140,7 +139,7 @@ def _form(
 
 
 def _collation(name: str) -> tuple[str, str]:
-    return name.translate(_BY_MAJOR), name.translate(_BY_MINOR) + _END
+    return name.translate(_BY_MAJOR), name.translate(_BY_MINOR)
 
 
 class SharedSignature:

@@ -1,4 +1,4 @@
-"""The Azure connector against Azurite: the suite every connector passes."""
+"""The Azure connector against Azurite, over both its lanes: the suite every connector passes."""
 
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -23,9 +23,14 @@ def _settings(azurite: Running, **more: object) -> AzureSettings:
 class _AzureSuite(Suite):
     large_bytes = 6 * MIB
 
+    @pytest.fixture(params=["lean", "sdk"])
+    def lane(self, request: pytest.FixtureRequest) -> str:
+        return str(request.param)
+
     @pytest.fixture
-    def provider(self, azurite: Running) -> Iterator[Provider]:
-        with AzureConnector().open("azure", _settings(azurite)) as provider:
+    def provider(self, azurite: Running, lane: str) -> Iterator[Provider]:
+        with AzureConnector().open("azure", _settings(azurite, lane=lane)) as provider:
+            assert provider.lane == lane
             yield provider
 
     @pytest.fixture
@@ -40,16 +45,16 @@ class TestObjects(_AzureSuite, ObjectStoreSuite):
 
 class TestFaults(_AzureSuite, FaultSuite):
     @pytest.fixture
-    def proxied(self, azurite: Running) -> Iterator[tuple[Provider, FaultProxy]]:
+    def proxied(self, azurite: Running, lane: str) -> Iterator[tuple[Provider, FaultProxy]]:
         upstream = urlsplit(azurite.settings["endpoint"])
         with FaultProxy(str(upstream.hostname), int(upstream.port or 0)) as proxy:
-            settings = _settings(azurite, endpoint=proxy.url)
+            settings = _settings(azurite, endpoint=proxy.url, lane=lane)
             with AzureConnector().open("azure", settings, RetryPolicy(5, 0.01, 2.0)) as provider:
                 yield provider, proxy
 
 
 class TestDenied(_AzureSuite, DeniedSuite):
     @pytest.fixture
-    def denied(self, azurite: Running) -> Iterator[Provider]:
-        with AzureConnector().open("azure", _settings(azurite, key=_WRONG_KEY)) as provider:
+    def denied(self, azurite: Running, lane: str) -> Iterator[Provider]:
+        with AzureConnector().open("azure", _settings(azurite, key=_WRONG_KEY, lane=lane)) as provider:
             yield provider

@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import subprocess
+import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -38,6 +40,7 @@ from exitdrill.model.objects import ObjectEntry
 from exitdrill_azure import AzureConnector, AzureSettings
 from exitdrill_azure.client import open_client
 from exitdrill_azure.entries import from_headers, page_of, reported_digests
+from rawserver import RawServer, answers
 
 _KEY = "a2V5"
 _NONE: Mapping[str, str] = MappingProxyType({})
@@ -68,6 +71,7 @@ class TestSettings:
             {"unknown": 1},
             {"block_bytes": 10},
             {"api_version": "latest"},
+            {"lane": "fast"},
         ],
     )
     def test_what_makes_no_sense_is_refused(self, fields: dict[str, object]) -> None:
@@ -93,6 +97,26 @@ class TestSettings:
 
         with pytest.raises(UsageError):
             AzureConnector().open("az", Settings())
+
+    def test_the_lane(self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+        """Lean unless the place says otherwise, or its requests would go through a proxy, which the log then says."""
+        for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+            monkeypatch.delenv(name.upper(), raising=False)
+        caplog.set_level("INFO")
+
+        def lane(**fields: object) -> str:
+            with AzureConnector().open("az", _settings(**fields)) as provider:
+                return provider.lane
+
+        assert (lane(), lane(lane="lean"), lane(lane="sdk")) == ("lean", "lean", "sdk")
+        monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+        assert lane(endpoint="http://127.0.0.1:10000") == "lean"
+        assert "az: requests go through a proxy" not in caplog.text
+        assert lane() == "sdk"
+        assert "az: requests go through a proxy" in caplog.text
+        monkeypatch.setenv("no_proxy", ".blob.core.windows.net")
+        assert lane() == "lean"
 
     @pytest.mark.parametrize(
         ("endpoint", "environment"),
@@ -249,6 +273,7 @@ class _Server:
     """A Blob service that always gives the same answer."""
 
     url: str = ""
+    lane: str = "lean"
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
@@ -260,8 +285,9 @@ class _Server:
         """The error that an answer becomes."""
         self.status, self.body = status, body
         self.headers = {**headers, **({"x-ms-error-code": code} if code else {})}
-        settings = AzureSettings.model_validate({"account": "acct", "endpoint": self.url, "sas": "sv=1&sig=secret"})
-        client = open_client("az", settings)
+        fields = {"account": "acct", "endpoint": self.url, "sas": "sv=1&sig=s3cr3t", "lane": self.lane}
+        client = open_client("az", AzureSettings.model_validate(fields))
+        assert client.lane == self.lane
         with pytest.raises(ConnectorError) as caught:
             client.send("GET", "c", "k", action="do it", resource="az:c/k")
         client.close()
@@ -270,10 +296,10 @@ class _Server:
         return caught.value
 
 
-@pytest.fixture
-def server() -> Iterator[_Server]:
-    """It, on the loopback interface."""
-    found = _Server()
+@pytest.fixture(params=["lean", "sdk"])
+def server(request: pytest.FixtureRequest) -> Iterator[_Server]:
+    """It, on the loopback interface, asked over each lane."""
+    found = _Server(lane=str(request.param))
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -325,7 +351,7 @@ class TestErrors:
         """The code decides, then the status; the message has the code, never the URL; it survives pickling."""
         error = server.refusal(status, code, headers={"x-ms-request-id": "r-1"})
         assert type(error) is cls
-        assert "sig=" not in "".join(traceback.format_exception(error))
+        assert "s3cr3t" not in "".join(traceback.format_exception(error))
         assert "r-1" in str(error)
         assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301 - made here
         assert json.dumps(error.to_json())
@@ -345,3 +371,42 @@ class TestErrors:
             error = server.refusal(503, "ServerBusy", headers={"Retry-After": text, **stamp})
             assert isinstance(error, ThrottledError)
             assert error.retry_after_seconds == seconds
+
+
+def _program(text: str) -> str:
+    """What a Python of its own prints."""
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout
+
+
+@pytest.mark.parametrize("credential", ['"key": "a2V5"', '"sas": "sig=x"'])
+def test_the_lean_lane_loads_no_sdk(credential: str) -> None:
+    """With a key or a signature, a read through the lean lane imports nothing of azure, nor requests."""
+    body = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nETag: x\r\n\r\nok"
+    with RawServer(answers(body)) as server:
+        found = _program(f"""
+import sys
+from exitdrill_azure import AzureConnector, AzureSettings
+settings = AzureSettings.model_validate({{"account": "acct", "endpoint": "{server.url}", {credential}}})
+with AzureConnector().open("az", settings) as provider:
+    print(provider.objects("c").read_small("k", size=2, etag="x")[1])
+print(sorted({{name.partition(".")[0] for name in sys.modules}} & {{"azure", "msal", "requests", "urllib3"}}))
+""")
+    assert found.splitlines() == ["b'ok'", "[]"]
+
+
+def test_without_the_sdk() -> None:
+    """Where azure's packages are not installed, the lean lane with a key works, and what needs them names the extra."""
+    found = _program("""
+import sys
+sys.modules.update(dict.fromkeys(["azure", "azure.core", "azure.identity", "azure.storage.blob"]))
+from exitdrill.errors import MissingExtraError
+from exitdrill_azure import AzureConnector, AzureSettings
+for fields in ({"key": "a2V5"}, {"key": "a2V5", "lane": "sdk"}, {}):
+    try:
+        AzureConnector().open("az", AzureSettings.model_validate({"account": "acct", **fields})).close()
+        print("opened")
+    except MissingExtraError as error:
+        print(error.hint)
+""")
+    assert found.splitlines() == ["opened", "pip install 'exitdrill[azure]'", "pip install 'exitdrill[azure]'"]

@@ -123,6 +123,11 @@ def identity(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Identity]:
     server.server_close()
 
 
+@pytest.fixture(params=["lean", "sdk"])
+def lane(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 def _open(running: Running, certificate: Path | None, **more: object) -> AzureProvider:
     fields = {name: value for name, value in running.settings.items() if name != "key"}
     bundle = {} if certificate is None else {"ca_bundle": str(certificate)}
@@ -130,13 +135,13 @@ def _open(running: Running, certificate: Path | None, **more: object) -> AzurePr
     return AzureConnector().open("azure", settings, RetryPolicy(2, 0.01, 0.1))
 
 
-def test_a_token_opens_everything(tls_azurite: tuple[Running, Path], identity: _Identity) -> None:
+def test_a_token_opens_everything(tls_azurite: tuple[Running, Path], identity: _Identity, lane: str) -> None:
     """One token serves every request: containers, writes in one piece and in blocks, reads, listings."""
     running, certificate = tls_azurite
-    with _open(running, certificate, single_put_bytes=100_000, block_bytes=65_536) as provider:
+    with _open(running, certificate, lane=lane, single_put_bytes=100_000, block_bytes=65_536) as provider:
         assert provider.server_time() is not None
-        assert provider.ensure_container("tokens") is True
-        store = provider.objects("tokens")
+        assert provider.ensure_container(f"tokens-{lane}") is True
+        store = provider.objects(f"tokens-{lane}")
         for key, size in (("small", 10), ("large", 300_000)):
             store.write(WriteRequest(key, BytesBody(b"x" * size)))
             assert store.read(key).read_all() == b"x" * size
@@ -144,35 +149,42 @@ def test_a_token_opens_everything(tls_azurite: tuple[Running, Path], identity: _
     assert identity.asked == 1
 
 
-def test_a_token_for_something_else_is_refused(tls_azurite: tuple[Running, Path], identity: _Identity) -> None:
+def test_a_token_for_something_else_is_refused(
+    tls_azurite: tuple[Running, Path], identity: _Identity, lane: str
+) -> None:
     """The service's refusal of a token is an authentication error."""
     identity.audience = "https://management.azure.com"
-    with _open(*tls_azurite) as provider, pytest.raises(AuthenticationError):
+    with _open(*tls_azurite, lane=lane) as provider, pytest.raises(AuthenticationError):
         provider.server_time()
 
 
-def test_no_credential_anywhere_names_the_variables(tls_azurite: tuple[Running, Path], identity: _Identity) -> None:
+def test_no_credential_anywhere_names_the_variables(
+    tls_azurite: tuple[Running, Path], identity: _Identity, lane: str
+) -> None:
     """Where the chain finds nothing, the message says what to set, soon, and holds no secret."""
     identity.refuse = True
     began = time.monotonic()
-    with _open(*tls_azurite) as provider, pytest.raises(AuthenticationError, match="AZURE_CLIENT_ID") as caught:
+    with (
+        _open(*tls_azurite, lane=lane) as provider,
+        pytest.raises(AuthenticationError, match="AZURE_CLIENT_ID") as caught,
+    ):
         provider.server_time()
     assert time.monotonic() - began < 30
     assert _IDENTITY_SECRET not in repr((caught.value, caught.value.__cause__))
 
 
-def test_no_token_without_tls(azurite: Running) -> None:
+def test_no_token_without_tls(azurite: Running, lane: str) -> None:
     """Over plain HTTP without a key, opening fails at once and names the key and its variable."""
     with pytest.raises(AuthenticationError, match="AZURE_STORAGE_KEY"):
-        _open(azurite, None)
+        _open(azurite, None, lane=lane)
 
 
-def test_a_certificate_nobody_vouches_for(tls_azurite: tuple[Running, Path]) -> None:
+def test_a_certificate_nobody_vouches_for(tls_azurite: tuple[Running, Path], lane: str) -> None:
     """TLS is verified: without the bundle the connection is refused, with it the key works."""
     running, certificate = tls_azurite
-    with _open(running, None, key=running.settings["key"]) as provider:
+    with _open(running, None, lane=lane, key=running.settings["key"]) as provider:
         with pytest.raises(ConnectorError, match="ca_bundle") as caught:
             provider.server_time()
         assert not caught.value.transient, "trying again changes nothing"
-    with _open(running, certificate, key=running.settings["key"]) as provider:
+    with _open(running, certificate, lane=lane, key=running.settings["key"]) as provider:
         assert provider.server_time() is not None
