@@ -137,10 +137,16 @@ def memory_(
 
 
 @app.command(name="orchestration")
-def orchestration_(*, objects: int = 2_000, dir: Dir = None, json: Json = None) -> None:  # noqa: A002 - as above
+def orchestration_(
+    *,
+    objects: int = 2_000,
+    repeat: int = 3,
+    dir: Dir = None,  # noqa: A002 - as above
+    json: Json = None,
+) -> None:
     """Seconds from command to first byte copied, and what Prefect adds."""
     with work_folder(dir) as folder:
-        found = orchestration.measure(objects, folder, _say)
+        found = orchestration.measure(objects, repeat, folder, _say)
     _end(orchestration.render(found), orchestration.to_json(found), json)
 
 

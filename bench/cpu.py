@@ -65,12 +65,12 @@ def measure(objects: int, size_bytes: int, folder: Path, say: Callable[[str], No
 
 def render(costs: list[Cost]) -> str:
     """The costs, then the functions of each phase."""
-    rows = [(cost.step, "", "", f"{cost.wall_us:,.0f}", f"{cost.cpu_us:,.0f}") for cost in costs]
-    parts = [table(("phase", "", "", "wall µs/object", "CPU µs/object"), rows)]
+    rows = [(cost.step, f"{cost.wall_us:,.0f}", f"{cost.cpu_us:,.0f}") for cost in costs]
+    parts = [table(("phase", "wall µs/object", "CPU µs/object"), rows)]
     for cost in costs:
-        lines = [(where, "", "", f"{each:,.1f}") for where, each in cost.functions]
+        lines = [(where, f"{each:,.1f}") for where, each in cost.functions]
         if lines:
-            parts.append(table((f"{cost.step}: workers' CPU by function", "", "", "µs/object"), lines))
+            parts.append(table((f"{cost.step}: workers' CPU by function", "µs/object"), lines))
     return "\n\n".join(parts) + "\n"
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from threading import Event, Thread, Timer
 from typing import IO
 
-__all__ = ["ClientFailedError", "Process", "Usage", "run"]
+__all__ = ["ClientFailedError", "Process", "Usage", "is_alive", "run", "tree"]
 
 _SAMPLE_SECONDS = 0.1
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -150,7 +150,7 @@ class _Watcher:
     def _watch(self) -> None:
         while not self._ended.wait(_SAMPLE_SECONDS):
             cpu = 0.0
-            for pid in _tree(self._root):
+            for pid in tree(self._root):
                 with suppress(OSError, ValueError, IndexError):  # it ended while it was looked at
                     cpu += _cpu_seconds(pid)
                     self._look(pid)
@@ -178,7 +178,16 @@ def _kind(pid: int) -> str:
     return "prefect server" if "prefect" in whole else Path(words[0]).name
 
 
-def _tree(root: int) -> list[int]:
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and waits to be fetched does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def tree(root: int) -> list[int]:
+    """A process and all its descendants."""
     found, at = [root], 0
     while at < len(found):
         with suppress(OSError):

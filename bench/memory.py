@@ -14,7 +14,7 @@ from pathlib import Path
 from bench import ours
 from bench.corpus import Corpus, Stored, store
 from bench.fixtures.azure import copies
-from bench.measure import ClientFailedError, run
+from bench.measure import ClientFailedError, is_alive, run, tree
 from bench.places import Places, places
 from bench.table import table
 
@@ -120,8 +120,13 @@ def _killed(command: list[str], folder: Path, environ: dict[str, str], enough: C
                     raise ClientFailedError(f"the drill to be killed did not get half-way: {folder}/killed.log")
                 time.sleep(_POLL_SECONDS)
         finally:
+            all_ = tree(process.pid)
             process.kill()
             process.wait()
+        while any(map(is_alive, all_)):
+            if time.monotonic() - began > 2 * _START_SECONDS:
+                raise ClientFailedError("the workers of the killed drill do not end")
+            time.sleep(_POLL_SECONDS)
 
 
 def flatness(rows: Sequence[Row]) -> dict[str, float]:
@@ -150,7 +155,9 @@ def render(rows: Sequence[Row]) -> str:
             last = row
     ratios = ", ".join(f"{step} {ratio:.2f}" for step, ratio in flatness(rows).items())
     note = "resume: seconds from the command to the first object copied again."
-    return f"{table(head, lines)}\n\nPeak of a worker at the most objects over that at the fewest: {ratios}.\n{note}\n"
+    return (
+        f"{table(head, lines, 3)}\n\nPeak of a worker at the most objects over that at the fewest: {ratios}.\n{note}\n"
+    )
 
 
 def to_json(rows: Sequence[Row]) -> dict[str, object]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 
 from bench import ours
 from bench.corpus import Corpus, store
@@ -44,10 +45,9 @@ class Start:
     """How much longer the command took than without Prefect."""
 
 
-def measure(objects: int, folder: Path, say: Callable[[str], None]) -> list[Start]:
-    """Each way once, on a drill of so many small objects."""
+def measure(objects: int, repeats: int, folder: Path, say: Callable[[str], None]) -> list[Start]:
+    """Each way so often, in turn, on a drill of so many small objects; the median of each."""
     stored = store(Corpus("starts", objects, _OBJECT_BYTES, shared=True), folder / "data")
-    cache = folder / "cache"
     found: list[Start] = []
     with places([stored], folder / "servers", log=True) as servers:
 
@@ -71,16 +71,34 @@ def measure(objects: int, folder: Path, say: Callable[[str], None]) -> list[Star
             if first is None:
                 raise ClientFailedError("nothing was copied")
             usage = done.command
-            overhead = usage.wall_seconds - found[0].command_seconds if found else 0.0
-            found.append(Start(way, first - began, usage.wall_seconds, usage.cpu_seconds, overhead))
+            found.append(Start(way, first - began, usage.wall_seconds, usage.cpu_seconds))
 
-        own = {"XDG_CACHE_HOME": str(cache), "PREFECT_HOME": str(folder / "prefect-client")}
-        one("without Prefect", {}, prefect=False)
-        one("embedded server, first time", own, prefect=True)
-        one("embedded server, again", own, prefect=True)
-        with _prefect_server(folder / "prefect") as url:
-            one("server running already", {"PREFECT_API_URL": url, **own}, prefect=True)
-    return found
+        for repeat in range(repeats):
+            client = {"PREFECT_HOME": str(folder / f"prefect-client-{repeat}")}
+            embedded = {**client, "XDG_CACHE_HOME": str(folder / f"cache-{repeat}")}
+            one("without Prefect", {}, prefect=False)
+            one("embedded server, first time", embedded, prefect=True)
+            one("embedded server, again", embedded, prefect=True)
+            with _prefect_server(folder / f"prefect-{repeat}") as url:
+                one("server running already", {"PREFECT_API_URL": url, **client}, prefect=True)
+    return _medians(found)
+
+
+def _medians(found: list[Start]) -> list[Start]:
+    ways: dict[str, list[Start]] = {}
+    for one in found:
+        ways.setdefault(one.way, []).append(one)
+    without = median(one.command_seconds for one in found if one.way == found[0].way)
+    return [
+        Start(
+            way,
+            median(one.first_byte_seconds for one in runs),
+            command := median(one.command_seconds for one in runs),
+            median(one.cpu_seconds for one in runs),
+            command - without,
+        )
+        for way, runs in ways.items()
+    ]
 
 
 @contextmanager
@@ -120,12 +138,10 @@ def _wait(url: str, process: "subprocess.Popen[bytes]") -> None:
 
 def render(found: list[Start]) -> str:
     """The table, and the share in a drill of ten minutes."""
-    head = ("Prefect", "", "", "first byte after s", "command s", "CPU s", "longer by s", "% of ten minutes")
+    head = ("Prefect", "first byte after s", "command s", "CPU s", "longer by s", "% of ten minutes")
     rows = [
         (
             one.way,
-            "",
-            "",
             f"{one.first_byte_seconds:.1f}",
             f"{one.command_seconds:.1f}",
             f"{one.cpu_seconds:.1f}",

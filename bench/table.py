@@ -16,15 +16,15 @@ _LEGS = {
 }
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of text cells; columns after the third are numbers."""
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1) -> str:
+    """A table in Markdown. The first ``texts`` columns are words, the rest numbers."""
     widths = [max(len(row[at]) for row in [head, *rows]) for at in range(len(head))]
 
     def line(row: Sequence[str]) -> str:
-        cells = [c.ljust(w) if at < 3 else c.rjust(w) for at, (c, w) in enumerate(zip(row, widths, strict=True))]  # noqa: PLR2004 - as said
+        cells = [c.ljust(w) if at < texts else c.rjust(w) for at, (c, w) in enumerate(zip(row, widths, strict=True))]
         return f"| {' | '.join(cells)} |"
 
-    rule = "|".join(f" {'-' * w} " if at < 3 else f" {'-' * (w - 1)}: " for at, w in enumerate(widths))  # noqa: PLR2004
+    rule = "|".join(f" {'-' * w} " if at < texts else f" {'-' * (w - 1)}: " for at, w in enumerate(widths))
     return "\n".join([line(head), f"|{rule}|", *map(line, rows)])
 
 
@@ -37,7 +37,7 @@ def render(results: Results) -> str:
         f"Mode {results.mode}. {_facts(results.machine)}.",
         f"{_facts(results.versions)}.",
         f"{_facts(results.settings)}.",
-        table((*head, "times rclone"), rows),
+        table((*head, "times rclone"), rows, 3),
         "What each client was given:",
         _given(found),
     ]
