@@ -19,9 +19,9 @@ from exitdrill.errors import ConflictError, NotFoundError, PermissionDeniedError
 from exitdrill.model.digests import DigestKind
 from exitdrill_s3.client import open_api
 from exitdrill_s3.errors import code_of, date_of
+from exitdrill_s3.parts import OpenUploads
 from exitdrill_s3.settings import S3Settings
 from exitdrill_s3.store import S3Store
-from exitdrill_s3.upload import OpenUploads
 
 if TYPE_CHECKING:
     from exitdrill.connector.reports import InventoryReport, ReportSource

@@ -34,9 +34,10 @@ from exitdrill_s3.headers import (
     md5_of,
     unquoted,
 )
+from exitdrill_s3.parts import OpenUploads
 from exitdrill_s3.settings import S3Settings
 from exitdrill_s3.signing import UNSIGNED_PAYLOAD
-from exitdrill_s3.upload import OpenUploads, UploadPlan, part_size_for, upload
+from exitdrill_s3.upload import UploadPlan, part_size_for, upload
 
 __all__ = ["S3Store"]
 

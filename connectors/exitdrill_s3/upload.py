@@ -1,10 +1,11 @@
 """Writing an object in parts.
 
 Where the far end attests a whole-object CRC-64/NVME for objects in parts, every part carries its own and the
-completion carries the whole object's, so that the server itself finds a wrong byte. One part is in memory at a
-time; parts too large for that are read twice instead. With an `UploadMemory` an upload goes on after a crash:
-only parts that the server lists as we recorded them count. Whatever cannot go on is aborted, so that no paid-for
-parts stay behind.
+completion carries the whole object's, so that the server itself finds a wrong byte. The thread that writes reads the
+body, in order and once; a few others hash and send the parts, as far as the memory that all uploads share allows.
+Parts too large for memory go one after another and are read twice. With an `UploadMemory` an upload goes on after a
+crash: only parts that the server lists as we recorded them count. Whatever cannot go on is aborted, so that no
+paid-for parts stay behind.
 
 Source: S3 API reference, CreateMultipartUpload, UploadPart, CompleteMultipartUpload; S3 user guide,
 "Checking object integrity for multipart uploads" (full-object checksums).
@@ -14,55 +15,35 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
-from threading import Lock
+from functools import partial
+from threading import Event
 from typing import Any
 
 from awscrt import checksums
 
-from exitdrill.connector.objects import BytesBody, WriteRequest
+from exitdrill.connector.objects import DigestingBody, WriteRequest
 from exitdrill.connector.retry import RetryPolicy
-from exitdrill.errors import ConflictError, ConnectorError, NotFoundError, StoppedError
+from exitdrill.errors import ConflictError, ConnectorError, DigestError, NotFoundError, StoppedError
 from exitdrill.model.digests import DigestKind, Digests, Hasher
-from exitdrill_s3.body import BodyReader
+from exitdrill_s3.body import BodyReader, PiecesBody
 from exitdrill_s3.client import S3Api
 from exitdrill_s3.headers import md5_of, unquoted
+from exitdrill_s3.parts import OpenUploads, Part, side_by_side
 from exitdrill_s3.settings import MEBIBYTE
 from exitdrill_s3.signing import UNSIGNED_PAYLOAD
 
-__all__ = ["OpenUploads", "UploadPlan", "part_size_for", "upload"]
+__all__ = ["UploadPlan", "part_size_for", "upload"]
 
 _LOG = logging.getLogger(__name__)
 _MAX_PARTS = 10_000
 _IN_MEMORY_BYTES = 64 * MEBIBYTE
 _SAVE_SHARE = 64
-
-
-class OpenUploads:
-    """Uploads that this process began and has neither completed nor aborted."""
-
-    def __init__(self) -> None:
-        """Empty."""
-        self._lock = Lock()
-        self._open: dict[str, tuple[str, str]] = {}
-
-    def add(self, upload_id: str, bucket: str, key: str) -> None:
-        """One was begun, or taken up again."""
-        with self._lock:
-            self._open[upload_id] = (bucket, key)
-
-    def discard(self, upload_id: str) -> None:
-        """One is over."""
-        with self._lock:
-            self._open.pop(upload_id, None)
-
-    def of(self, bucket: str) -> list[tuple[str, str]]:
-        """Those of one bucket, as upload id and key."""
-        with self._lock:
-            return [(upload_id, key) for upload_id, (of, key) in self._open.items() if of == bucket]
 
 
 def part_size_for(size: int, wanted: int) -> int:
@@ -119,6 +100,8 @@ class _Upload:
         self._api, self._request, self._plan = api, request, plan
         self._retry, self._registry = retry, registry
         self._where: dict[str, Any] = {"Bucket": plan.bucket, "Key": request.key}
+        self._size = request.body.size
+        self._count = -(-self._size // plan.part_bytes)
         self._state: _State | None = None
 
     def run(self) -> None:
@@ -126,10 +109,9 @@ class _Upload:
         self._state = state
         self._registry.add(state.upload_id, self._plan.bucket, self._request.key)
         if not state.completing:
-            for number in range(1, -(-self._request.body.size // self._plan.part_bytes) + 1):
-                if number not in state.parts:
-                    state.parts[number] = self._send(state, number)
-                    self._save(state)
+            self._send_missing(state)
+        self._pass_last()
+        if not state.completing:
             state.completing = True
             self._save(state)
         self._complete(state)
@@ -164,47 +146,93 @@ class _Upload:
         self._save(state, force=True)
         return state
 
-    def _send(self, state: _State, number: int) -> _Part:
-        offset = (number - 1) * self._plan.part_bytes
-        return self._retry.call(lambda: self._send_once(state, number, offset, self._length(number)))
+    def _send_missing(self, state: _State) -> None:
+        runs = list(_runs(number for number in range(1, self._count + 1) if number not in state.parts))
+        if self._plan.part_bytes > _IN_MEMORY_BYTES:
+            for number in itertools.chain.from_iterable(runs):
+                self._keep(state, number, self._send_large(state, number))
+            return
+        with (
+            closing(self._read(runs)) as parts,
+            closing(side_by_side(parts, partial(self._send, state), self._registry.budget)) as sent,
+        ):
+            for number, part in sent:
+                self._keep(state, number, part)
 
-    def _send_once(self, state: _State, number: int, offset: int, length: int) -> _Part:
-        reader, digests = self._read(offset, length)
+    def _keep(self, state: _State, number: int, part: _Part) -> None:
+        state.parts[number] = part
+        self._save(state)
+
+    def _read(self, runs: Iterable[range]) -> Generator[Part, None, None]:
+        """Parts to be read; neighbours from one reading of the body."""
+        for run in runs:
+            begin, end = (run[0] - 1) * self._plan.part_bytes, min(run[-1] * self._plan.part_bytes, self._size)
+            with closing(BodyReader(self._request.body, begin, end - begin)) as reader:
+                for number in run:
+                    size = self._length(number)
+                    yield Part(number, size, partial(reader.pieces, size))
+
+    def _pass_last(self) -> None:
+        """Bodies that hash what passes are to see their end, though the last part was sent before a crash."""
+        body, last = self._request.body, self._length(self._count)
+        if not isinstance(body, DigestingBody):
+            return
+        try:
+            body.digests()
+        except DigestError:
+            with closing(BodyReader(body, self._size - last, last)) as reader:
+                while reader.read(MEBIBYTE):
+                    pass
+
+    def _send(self, state: _State, number: int, held: PiecesBody, failed: Event) -> _Part:
+        """Send a part that is in memory; in one of several threads."""
+        digests = self._digests(held.pieces)
+        payload = UNSIGNED_PAYLOAD if digests.sha256 is None else digests.sha256.hex()
+
+        def once() -> _Part:
+            if failed.is_set():
+                raise StoppedError("another part of the object failed")
+            return self._send_once(state, number, BodyReader(held, 0, held.size, payload), digests)
+
+        return self._retry.call(once)
+
+    def _send_large(self, state: _State, number: int) -> _Part:
+        """Send a part that does not fit in memory: read to be hashed, and again to be sent."""
+        offset, length = (number - 1) * self._plan.part_bytes, self._length(number)
+
+        def once() -> _Part:
+            with closing(BodyReader(self._request.body, offset, length)) as reader:
+                digests = self._digests(iter(lambda: reader.read(MEBIBYTE), b""))
+            payload = UNSIGNED_PAYLOAD if digests.sha256 is None else digests.sha256.hex()
+            return self._send_once(state, number, BodyReader(self._request.body, offset, length, payload), digests)
+
+        return self._retry.call(once)
+
+    def _send_once(self, state: _State, number: int, body: BodyReader, digests: Digests) -> _Part:
         checksum = {"ChecksumCRC64NVME": digests.base64(DigestKind.CRC64NVME)} if self._plan.attested else {}
-        md5 = digests.base64(DigestKind.MD5)
         answer = self._api.call(
             "upload_part",
             self._plan.resource,
-            body=reader,
+            body=body,
             **self._where,
             UploadId=state.upload_id,
             PartNumber=number,
-            ContentMD5=md5,
+            ContentMD5=digests.base64(DigestKind.MD5),
             **checksum,
         )
         return _Part(unquoted(answer.get("ETag")) or "", int.from_bytes(digests.crc64nvme or b"", "big"))
 
-    def _read(self, offset: int, length: int) -> tuple[BodyReader, Digests]:
-        """A part, its digests known before the first byte is sent."""
+    def _digests(self, pieces: Iterable[bytes | memoryview]) -> Digests:
+        """What is to be known of a part before its first byte is sent."""
         kinds = {DigestKind.CRC64NVME}
         if not self._plan.attested:
             kinds.add(DigestKind.MD5)
         if not self._api.encrypted:
             kinds.add(DigestKind.SHA256)
-        hasher, source = Hasher(kinds), BodyReader(self._request.body, offset, length)
-        if length <= _IN_MEMORY_BYTES:
-            data = source.read()
-            source.close()
-            hasher.update(data)
-            reader = BodyReader(BytesBody(data), 0, length)
-        else:
-            while chunk := source.read(MEBIBYTE):
-                hasher.update(chunk)
-            source.close()
-            reader = BodyReader(self._request.body, offset, length)
-        digests = hasher.digests()
-        reader.payload_sha256 = UNSIGNED_PAYLOAD if digests.sha256 is None else digests.sha256.hex()
-        return reader, digests
+        hasher = Hasher(kinds)
+        for piece in pieces:
+            hasher.update(piece)  # type: ignore[arg-type] # any buffer will do
+        return hasher.digests()
 
     def _complete(self, state: _State) -> None:
         parts = [self._named(number, part) for number, part in sorted(state.parts.items())]
@@ -290,7 +318,7 @@ class _Upload:
         self._forget()
 
     def _length(self, number: int) -> int:
-        return min(self._plan.part_bytes, self._request.body.size - (number - 1) * self._plan.part_bytes)
+        return min(self._plan.part_bytes, self._size - (number - 1) * self._plan.part_bytes)
 
     def _listed(self, upload_id: str) -> dict[int, tuple[str, int]]:
         found: dict[int, tuple[str, int]] = {}
@@ -326,6 +354,20 @@ class _Upload:
 
     def _call(self, operation: str, **parameters: Any) -> dict[str, Any]:
         return self._retry.call(lambda: self._api.call(operation, self._plan.resource, **self._where, **parameters))
+
+
+def _runs(numbers: Iterable[int]) -> Iterator[range]:
+    """Rising numbers as ranges without gaps."""
+    run = range(0)
+    for number in numbers:
+        if run and number == run.stop:
+            run = range(run.start, number + 1)
+            continue
+        if run:
+            yield run
+        run = range(number, number + 1)
+    if run:
+        yield run
 
 
 def _base64(crc64: int) -> str:

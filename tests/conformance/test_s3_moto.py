@@ -28,14 +28,20 @@ _FOUND = Capabilities(
 )
 
 
-def _open(moto: Running, endpoint: str | None = None, retry: RetryPolicy | None = None) -> Provider:
-    settings = dict(moto.settings) | ({} if endpoint is None else {"endpoint": endpoint})
+def _open(moto: Running, lane: str, endpoint: str | None = None, retry: RetryPolicy | None = None) -> Provider:
+    settings = dict(moto.settings) | {"lane": lane} | ({} if endpoint is None else {"endpoint": endpoint})
     return S3Connector().open("moto", S3Settings.model_validate(settings), retry)
 
 
+@pytest.fixture(scope="module", params=["lean", "sdk"])
+def lane(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def provider(moto: Running) -> Iterator[Provider]:
-    with _open(moto) as provider:
+def provider(moto: Running, lane: str) -> Iterator[Provider]:
+    with _open(moto, lane) as provider:
+        assert provider.lane == lane
         yield provider
 
 
@@ -46,12 +52,12 @@ def container(provider: Provider) -> Iterator[str]:
 
 
 @pytest.fixture
-def proxied(moto: Running) -> Iterator[tuple[Provider, FaultProxy]]:
+def proxied(moto: Running, lane: str) -> Iterator[tuple[Provider, FaultProxy]]:
     address = urlsplit(moto.settings["endpoint"])
     retry = RetryPolicy(attempts=4, base_seconds=0.01)
     with (
         FaultProxy(str(address.hostname), int(address.port or 0)) as proxy,
-        _open(moto, proxy.url, retry) as through,
+        _open(moto, lane, proxy.url, retry) as through,
     ):
         yield through, proxy
 
@@ -62,12 +68,14 @@ class TestMoto(ObjectStoreSuite):
     capabilities = _FOUND
 
 
+@pytest.mark.parametrize("lane", ["lean"], indirect=True, scope="module")
 class TestMotoFaults(FaultSuite):
-    """The same through a network that misbehaves."""
+    """The same through a network that misbehaves; the SDK's lane against SeaweedFS alone."""
 
     capabilities = _FOUND
 
 
+@pytest.mark.parametrize("lane", ["lean"], indirect=True, scope="module")
 def test_probing_finds_what_moto_does_not_do(provider: Provider, container: str) -> None:
     """Preflight narrows the claims for Amazon S3 to what the suite above holds moto to."""
     store: ObjectStore = provider.objects(container)

@@ -37,9 +37,15 @@ def _open(server: Running, retry: RetryPolicy | None = None, **more: str) -> Pro
     return S3Connector().open("seaweedfs", S3Settings.model_validate(settings), retry)
 
 
+@pytest.fixture(scope="module", params=["lean", "sdk"])
+def lane(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def provider(seaweedfs: Running) -> Iterator[Provider]:
-    with _open(seaweedfs) as provider:
+def provider(seaweedfs: Running, lane: str) -> Iterator[Provider]:
+    with _open(seaweedfs, lane=lane) as provider:
+        assert provider.lane == lane
         yield provider
 
 
@@ -50,19 +56,19 @@ def container(provider: Provider) -> Iterator[str]:
 
 
 @pytest.fixture
-def proxied(seaweedfs: Running) -> Iterator[tuple[Provider, FaultProxy]]:
+def proxied(seaweedfs: Running, lane: str) -> Iterator[tuple[Provider, FaultProxy]]:
     address = urlsplit(seaweedfs.settings["endpoint"])
     retry = RetryPolicy(attempts=4, base_seconds=0.01)
     with (
         FaultProxy(str(address.hostname), int(address.port or 0)) as proxy,
-        _open(seaweedfs, retry, endpoint=proxy.url) as through,
+        _open(seaweedfs, retry, endpoint=proxy.url, lane=lane) as through,
     ):
         yield through, proxy
 
 
 @pytest.fixture(params=[{"secret_access_key": "wrong"}, {"access_key_id": "nobody"}], ids=["secret", "key"])
-def denied(seaweedfs: Running, request: pytest.FixtureRequest) -> Iterator[Provider]:
-    with _open(seaweedfs, **request.param) as refused:
+def denied(seaweedfs: Running, lane: str, request: pytest.FixtureRequest) -> Iterator[Provider]:
+    with _open(seaweedfs, lane=lane, **request.param) as refused:
         yield refused
 
 
@@ -84,6 +90,7 @@ class TestSeaweedFSDenied(DeniedSuite):
     capabilities = _FOUND
 
 
+@pytest.mark.parametrize("lane", ["lean"], indirect=True, scope="module")
 def test_probing_finds_what_seaweedfs_does(provider: Provider, container: str) -> None:
     """Preflight narrows the claims for Amazon S3 to what the suite above holds SeaweedFS to."""
     found = probe_store(provider.objects(container), "probe/").capabilities
