@@ -153,7 +153,7 @@ def _tags(root: Element) -> dict[str, Any]:
 
 
 _READERS: dict[str, Callable[[Element], dict[str, Any]]] = {
-    "list_objects_v2": _listing("Contents", "Contents"),
+    "list_objects_v2": _listing("Contents", "Contents", "CommonPrefixes", "CommonPrefixes"),
     "list_object_versions": _listing("Version", "Versions", "DeleteMarker", "DeleteMarkers"),
     "list_multipart_uploads": _listing("Upload", "Uploads"),
     "list_parts": _listing("Part", "Parts"),

@@ -63,6 +63,7 @@ _QUERY = {
     "UploadId": "uploadId",
     "PartNumber": "partNumber",
     "Prefix": "prefix",
+    "Delimiter": "delimiter",
     "StartAfter": "start-after",
     "ContinuationToken": "continuation-token",
     "EncodingType": "encoding-type",
