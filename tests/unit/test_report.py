@@ -19,6 +19,7 @@ from exitdrill.model.codec import load
 from exitdrill.model.objects import Outcome
 from exitdrill.model.record import (
     Attempt,
+    Check,
     Counts,
     LegRecord,
     LossCount,
@@ -397,3 +398,14 @@ def test_phases_steps_and_assets_are_nested_in_the_timeline() -> None:
     spent = out.split("Where the time went")[1]
     assert spent.split("\n")[3].split()[:3] == ["phase", "rebuild", "0:00:01.0"]
     assert "0:00:01.0 in 1 lap" in out
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_where_an_inventory_is_from(name: str) -> None:
+    """An inventory that is not from a listing is said to be from a report of that age, in every format."""
+    plan = make_plan()
+    record = make_record(plan)
+    found = "from a report of 2026-01-04T01:00:00.000000Z (m.json), 29:00:00 old"
+    check = Check("inventory", "case-files", ready=True, found=found)
+    record = replace(record, checks=(*record.checks, check))
+    assert "29:00:00 old" in render(name, plan, record, assess(plan, record))

@@ -83,6 +83,7 @@ def _drill(plan: DrillPlan, record: RunRecord, verdict: Verdict) -> Iterator[Blo
         rows.append(("approved", ", ".join(approved)))
     ready = sum(check.ready for check in record.checks)
     rows.append(("preflight", f"{ready} of {count(len(record.checks), 'check')} ready"))
+    rows += [("inventory", f"{check.resource}: {check.found}") for check in record.checks if check.name == "inventory"]
     done = sum(step.status is StepStatus.DONE for step in record.steps)
     rows.append(("steps", f"{done} of {len(record.steps)} done"))
     yield Facts(tuple(rows))
