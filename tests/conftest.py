@@ -13,6 +13,7 @@ import pytest
 from exitdrill.emulator import Running, emulator
 from exitdrill.emulator.install import azurite_js, node
 from exitdrill.errors import NotReadyError
+from postgres import postgres_server
 
 _REQUIRE_ALL = "EXITDRILL_REQUIRE_ALL"
 
@@ -72,6 +73,13 @@ def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """SeaweedFS, which checks signatures and checksums and rewrites some keys; settings for ``connector: s3``."""
     with emulator("seaweedfs").start(tmp_path_factory.mktemp("seaweedfs")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a PostgreSQL database."""
+    with postgres_server() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@
     │   ├── StoppedError                4   somebody stopped it; it can be resumed
     │   ├── StepFailedError             4   a critical step failed
     │   ├── WorkerDiedError             4   a worker process was killed
+    │   ├── ClaimLostError              4   another worker has taken the part over
     │   └── RunLockedError              2   another process is at work on this run
     ├── EvidenceError                   5   evidence does not verify
     └── ConnectorError                  4   a place did not do what was asked
@@ -41,6 +42,7 @@ __all__ = [
     "ArchivedError",
     "AuthenticationError",
     "ChangedError",
+    "ClaimLostError",
     "ConflictError",
     "ConnectorError",
     "DefinitionError",
@@ -161,6 +163,12 @@ class WorkerDiedError(RunError):
 
 class StepFailedError(RunError):
     """A critical step of the playbook failed."""
+
+
+class ClaimLostError(RunError):
+    """A worker's claim on a part ran out, and another has taken the part over."""
+
+    resumable = True
 
 
 class RunLockedError(RunError):

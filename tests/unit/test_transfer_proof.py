@@ -304,7 +304,7 @@ def test_last_look_without_times_is_on_the_safe_side(tmp_path: Path) -> None:
 def _clean(bucket: Bucket, *, made: bool = True, own: bool = False, mapping: str = "none") -> Cleanup:
     scratch = bucket.folder / "scratch"
     scratch.mkdir(exist_ok=True)
-    ours = None if own else Ours(bucket.folder, lambda n: bucket.folder / f"work-{n}", "", "", mapping)
+    ours = None if own else Ours(bucket.folder, lambda n: (bucket.folder / f"work-{n}").exists(), "", "", mapping)
     return clean_container(bucket.provider, bucket.store, "b", "", ours, made, scratch, 4, lambda: False, Meter())
 
 

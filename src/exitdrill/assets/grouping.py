@@ -1,7 +1,8 @@
 """Which worker process gets which parts of a leg.
 
-Rules: no more than a hundred groups, so that a billion objects are a hundred tasks; a group is worth the start of a
-process; where there is work for it, every core has a group from the beginning; groups cost about the same.
+Rules: no more than a hundred groups, or some more for a cluster, so that a billion objects are hundreds of tasks; a
+group is worth the start of a process; where there is work for it, every core has a group from the beginning; groups
+cost about the same.
 """
 
 import heapq
@@ -32,18 +33,20 @@ class Weight:
         return self.objects * _OBJECT_SECONDS + self.size_bytes * _BYTE_SECONDS
 
 
-def groups_of(parts: Mapping[int, Weight], width: int) -> list[tuple[int, ...]]:
+def groups_of(parts: Mapping[int, Weight], width: int, at_least: int = 1) -> list[tuple[int, ...]]:
     """Parts in groups of about equal cost, each in order, the groups by their first part.
 
     Args:
         parts: Number to weight.
         width: How many worker processes run side by side.
+        at_least: How many groups to make where there are so many parts, however little there is to do.
     """
     if not parts:
         return []
     total = sum(weight.seconds for weight in parts.values())
     wanted = 1 if total < _WORTH_SECONDS else max(width, round(total / _GROUP_SECONDS))
-    loads = [(0.0, number, list[int]()) for number in range(min(wanted, _GROUPS_AT_MOST, len(parts)))]
+    number_of = max(at_least, min(wanted, _GROUPS_AT_MOST))
+    loads = [(0.0, number, list[int]()) for number in range(min(number_of, len(parts)))]
     for part in sorted(parts, key=lambda number: (-parts[number].seconds, number)):
         load, number, group = heapq.heappop(loads)
         group.append(part)

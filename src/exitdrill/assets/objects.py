@@ -27,6 +27,7 @@ from exitdrill.transfer.tally import MISHAPS_KEPT, leg_facts
 
 __all__ = ["ObjectsKind"]
 
+_GROUPS_A_WORKER, _GROUPS_ON_MANY = 4, 400
 _PROBED_OBJECTS = 24
 _PROBED_BYTES = 16_000_000
 
@@ -167,8 +168,12 @@ class ObjectsKind(AssetKind):
         return Forecast(counts.objects, counts.size_bytes, leg, leg, requests / 100 + reread)
 
     def _legs(self, ctx: AssetContext, leg: str, parts: list[int], **options: Any) -> None:
-        """Groups of parts: one a core, or more where there is much to do."""
-        groups = groups_of({number: _weight(ctx, leg, number) for number in parts}, cores())
+        """Groups of parts: one a core, or more where there is much to do; on a cluster several a worker."""
+        engine = ctx.plan.engine
+        weights = {number: _weight(ctx, leg, number) for number in parts}
+        # several a worker, so that at the end all have something to do
+        several = min(_GROUPS_A_WORKER * engine.workers, max(_GROUPS_ON_MANY, engine.workers))
+        groups = groups_of(weights, cores(), several if engine.spread else 1)
         if not groups:
             return
         cost, began_ns = LegCost.load(ctx.facts, leg), ctx.elapsed_ns()

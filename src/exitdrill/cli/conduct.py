@@ -10,6 +10,7 @@ import traceback
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 from exitdrill.cli.asking import asker
 from exitdrill.cli.console import err, hide, on_terminal, out, redact, say_error
@@ -18,11 +19,13 @@ from exitdrill.cli.screen import Screen
 from exitdrill.cli.stored import load_record, load_verdict
 from exitdrill.errors import ExitdrillError, NotReadyError, RunError, StoppedError, can_resume
 from exitdrill.flow.server import PrefectServer
+from exitdrill.plan.secrets import resolve
 from exitdrill.playbook.action import MANUAL
 from exitdrill.playbook.conductor import LocalConductor, nobody_to_ask
 from exitdrill.playbook.engine import execute, finish
 from exitdrill.report import render
 from exitdrill.report.text import TextReport
+from exitdrill.transfer.claims import claim_table
 
 if TYPE_CHECKING:
     from exitdrill.model.verdict import Verdict
@@ -81,10 +84,15 @@ def _unforeseen(run: "Run", error: Exception) -> "Verdict":
 
 def _without(run: "Run", screen: Screen, *, verbose: bool) -> "Verdict":  # noqa: ARG001 - as `_with_prefect`
     run.orchestrator = "threads of one process, asked to run without Prefect"
+    if run.plan.engine.spread:
+        screen.note("without Prefect all is done on this machine: the cluster is not used")
     return _on_threads(run, LocalConductor(asker(screen, run.stop)))
 
 
 def _on_threads(run: "Run", conductor: LocalConductor) -> "Verdict":
+    if run.plan.engine.spread:
+        with suppress(ExitdrillError), claim_table(run.plan, run.directory, run.environ(), run.base) as claims:
+            claims.go_on(run.id)  # a conductor that was killed may have asked for a stop
     try:
         execute(run, conductor)
     except ExitdrillError as error:
@@ -199,6 +207,18 @@ def hide_secrets(plan: "DrillPlan", run: "Run") -> None:
             continue  # an emulator's key is the one its manual prints
         with suppress(ExitdrillError):  # settings that cannot be made hold no secret; preflight says what is wrong
             hide(run.places.secrets(role))
+    if plan.engine.claims is not None:
+        with suppress(ExitdrillError):
+            url = str(resolve({"claims": plan.engine.claims}, run.environ(), run.base)["claims"])
+            hide((url, *_passwords(url)))
+
+
+def _passwords(url: str) -> tuple[str, ...]:
+    """The password in a URL, as it stands and as it is meant."""
+    with suppress(ValueError):
+        if password := urlsplit(url).password:
+            return password, unquote(password)
+    return ()
 
 
 def print_report(path: Path, plan: "DrillPlan", verdict: "Verdict", format_: str) -> None:

@@ -21,14 +21,14 @@ _NOT_READY = 3
 _CRON_FIELDS = 5
 
 
-def check(drill: Drill, /, *, json: AsJson = False, verbose: Verbose = False) -> int:
+def check(drill: Drill, /, *, runs: Runs = Path("runs"), json: AsJson = False, verbose: Verbose = False) -> int:
     """Say whether the drill could start now. Changes nothing that stays.
 
     It reads the files, tries credentials, clocks, room, names and what the
     places can do, and lists the source. What it makes to try, it removes.
     """
     set_up(verbose=verbose)
-    loaded, found = _look(drill, forecast=False)
+    loaded, found = _look(drill, runs, forecast=False)
     if json:
         out_json({"drill": loaded.name, "ready": found.ready, "checks": [asdict(c) for c in found.checks]})
         return 0 if found.ready else _NOT_READY
@@ -36,7 +36,7 @@ def check(drill: Drill, /, *, json: AsJson = False, verbose: Verbose = False) ->
     return _say_ready(found)
 
 
-def plan(drill: Drill, /, *, json: AsJson = False, verbose: Verbose = False) -> int:
+def plan(drill: Drill, /, *, runs: Runs = Path("runs"), json: AsJson = False, verbose: Verbose = False) -> int:
     """Show steps, order and volumes, and forecast the time against the RTO.
 
     It checks first, as 'exitdrill check' does, and probes the throughput.
@@ -45,7 +45,7 @@ def plan(drill: Drill, /, *, json: AsJson = False, verbose: Verbose = False) -> 
     from exitdrill.cli.forecast import show_plan, to_json
 
     set_up(verbose=verbose)
-    loaded, found = _look(drill, forecast=True)
+    loaded, found = _look(drill, runs, forecast=True)
     if json:
         out_json(to_json(loaded, found))
         return 0 if found.ready else _NOT_READY
@@ -168,13 +168,13 @@ def _must_be_times(cron: str, timezone: str) -> None:
         ) from exc
 
 
-def _look(drill: Path, *, forecast: bool) -> "tuple[DrillPlan, Readiness]":
+def _look(drill: Path, runs: Path, *, forecast: bool) -> "tuple[DrillPlan, Readiness]":
     from exitdrill.cli.readiness import look
     from exitdrill.cli.screen import screen
     from exitdrill.flow.compose import load
 
     loaded = load(drill)
-    return loaded, look(loaded, screen(), forecast=forecast)
+    return loaded, look(loaded, screen(), runs, forecast=forecast)
 
 
 def _table_of_checks(found: "Readiness") -> None:

@@ -97,6 +97,8 @@ def show_plan(plan: DrillPlan, found: Readiness) -> None:
     out(harmless(f"{plan.name}: {plan.mode.value}, playbook {plan.playbook.name}, {goals or 'no objectives set'}"))
     for role in ("source", "vault", "target"):
         out(harmless(f"  {role:<7} {_place(plan.places[getattr(plan.route, role)])}"))
+    if plan.engine.spread:
+        out(harmless(f"  engine  {plan.engine.kind.value} at {plan.engine.address}, claims at {plan.engine.claims}"))
     out("")
     _steps(plan)
     out("")
@@ -180,6 +182,7 @@ def to_json(plan: DrillPlan, found: Readiness) -> dict[str, object]:
         "drill": plan.name,
         "mode": plan.mode.value,
         "plan_digest": plan.digest,
+        "engine": {"kind": plan.engine.kind.value, "address": plan.engine.address, "claims": plan.engine.claims},
         "ready": found.ready,
         "checks": [asdict(check) for check in found.checks],
         "phases": [

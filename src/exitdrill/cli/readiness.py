@@ -5,7 +5,8 @@ inventory. Approvals are not asked for, because nothing that stays is changed.
 """
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
@@ -14,7 +15,7 @@ from exitdrill.assets.interface import Forecast, asset_kind
 from exitdrill.cli.conduct import hide_secrets
 from exitdrill.cli.interrupts import interrupts
 from exitdrill.cli.screen import Screen
-from exitdrill.errors import ExitdrillError, NotReadyError, StoppedError
+from exitdrill.errors import ExitdrillError, NotReadyError, StoppedError, UsageError
 from exitdrill.model.record import Check, Counts
 from exitdrill.plan.drill import DrillPlan, Phase, Playbook, Step
 from exitdrill.playbook.conductor import LocalConductor
@@ -25,6 +26,7 @@ __all__ = ["Readiness", "look", "only"]
 
 _LOOKS = {"preflight": "preflight.check", "inventory": "assets.inventory"}
 _NS = 1_000_000_000
+_PREFIX = "exitdrill-check-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +47,20 @@ class Readiness:
         return all(check.ready for check in self.checks)
 
 
-def look(plan: DrillPlan, screen: Screen, *, forecast: bool) -> Readiness:
+def look(plan: DrillPlan, screen: Screen, runs: Path, *, forecast: bool) -> Readiness:
     """Preflight and inventory against the real places, changing nothing that stays.
 
     Args:
         plan: The drill.
         screen: Shows how far it is.
+        runs: The folder of all runs: on several machines the temporary run is in there, to find out who sees it.
         forecast: Also probe throughput.
 
     Raises:
         StoppedError: Somebody stopped it; what it had made is removed.
         ExitdrillError: The temporary run cannot be made.
     """
-    with tempfile.TemporaryDirectory(prefix="exitdrill-check-") as folder:
+    with _folder(plan, runs) as folder:
         run = declare(_looking(plan), Path(folder), RunOptions(progress=screen))
         conductor = LocalConductor()
         try:
@@ -69,6 +72,28 @@ def look(plan: DrillPlan, screen: Screen, *, forecast: bool) -> Readiness:
             screen.end("done")
             conductor.close()
             run.close()
+
+
+@contextmanager
+def _folder(plan: DrillPlan, runs: Path) -> Iterator[str]:
+    """Where the temporary run is, while the context lasts."""
+    if not plan.engine.spread:
+        with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder:
+            yield folder
+        return
+    made = not runs.exists()
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        there = tempfile.TemporaryDirectory(prefix=_PREFIX, dir=runs.absolute())
+    except OSError as exc:
+        raise UsageError(f"cannot be written to: {exc.strerror}", resource=str(runs), hint="--runs DIR") from exc
+    try:
+        with there as folder:
+            yield folder
+    finally:
+        if made:
+            with suppress(OSError):
+                runs.rmdir()
 
 
 def _look(run: Run, plan: DrillPlan, conductor: LocalConductor, *, forecast: bool) -> Readiness:

@@ -28,7 +28,7 @@ from prefect.utilities.annotations import quote
 from pydantic import Field
 
 from exitdrill.errors import NotReadyError, RunError, StoppedError
-from exitdrill.playbook.conductor import Answer, Asker, Question, nobody_to_ask
+from exitdrill.playbook.conductor import Answer, Asker, Pending, Question, nobody_to_ask
 
 __all__ = ["Decision", "PrefectConductor"]
 
@@ -59,7 +59,7 @@ def _work(name: str, call: tuple[Callable[..., T], tuple[object, ...]]) -> T:
         raise RunError(f"task {name!r} ended its thread: {type(exc).__name__}") from exc
 
 
-class _Pending(Generic[T]):
+class _Submitted(Generic[T]):
     """A task run on its way."""
 
     def __init__(self, name: str, future: PrefectConcurrentFuture[T], context: Context) -> None:
@@ -120,13 +120,17 @@ class PrefectConductor:
         """As `Conductor.width`."""
         return self._width
 
-    def submit(self, name: str, function: Callable[..., T], *args: object) -> _Pending[T]:
+    def submit(self, name: str, function: Callable[..., T], *args: object) -> Pending[T]:
         """As `Conductor.submit`."""
         context = copy_context() if FlowRunContext.get() is not None else self._context.copy()
         runner = self._runner(context.get(_depth, 0))
         parameters = {"name": name, "call": quote((function, args))}
         future: PrefectConcurrentFuture[T] = context.run(runner.submit, _work, parameters)
-        return _Pending(name, future, context)
+        return _Submitted(name, future, context)
+
+    def everywhere(self, function: Callable[..., T], *args: object) -> list[T]:
+        """As `Conductor.everywhere`: here."""
+        return [function(*args)]
 
     def _runner(self, depth: int) -> "ThreadPoolTaskRunner[Any]":
         with self._lock:

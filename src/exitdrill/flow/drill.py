@@ -10,7 +10,7 @@ cleanly, in the way its caller chose.
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -25,7 +25,7 @@ from prefect.context import FlowRunContext
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelled, Completed, Failed
 
-from exitdrill.errors import ExitdrillError, StoppedError
+from exitdrill.errors import ExitdrillError, MissingExtraError, StoppedError
 from exitdrill.flow.artifacts import ProgressArtifact, artifact_key
 from exitdrill.flow.conductor import PrefectConductor
 from exitdrill.flow.environment import OWN
@@ -142,6 +142,14 @@ def _without_prefect(handover: _Handover, why: Exception | None) -> Verdict:
 )
 def drill_flow(drill: str, run_id: str) -> State[None]:  # noqa: ARG001 - Prefect shows them
     """Carry out a run that is open in this process."""
+    # Prefect takes the flow to other machines along with its tasks, with all that this function names.
+    from exitdrill.flow.drill import conduct_open
+
+    return conduct_open(run_id)
+
+
+def conduct_open(run_id: str) -> State[None]:
+    """Inside a flow run: the run that this process has open under that id."""
     handover = _under_way[run_id]
     try:
         handover.verdict = _conduct(handover.run, handover.how)
@@ -189,9 +197,8 @@ def _conduct(run: Run, how: Conducting) -> Verdict:
     shown = ProgressArtifact(run.options.progress, run.plan.name, run.id, phases)
     run.options = replace(run.options, progress=shown)
     limits = {step.id: step.timeout.total_seconds() for step in run.plan.playbook.steps}
-    conductor = PrefectConductor(how.asker, seen=how.seen, stop=run.stop, width=how.width, limits=limits)
     try:
-        with conductor:
+        with _conductor(run, how, limits) as conductor:
             execute(run, conductor)
     except ExitdrillError as error:
         run.error = error
@@ -203,6 +210,19 @@ def _conduct(run: Run, how: Conducting) -> Verdict:
     shown.done()
     _show(run, verdict)
     return verdict
+
+
+def _conductor(run: Run, how: Conducting, limits: Mapping[str, float]) -> PrefectConductor:
+    """On this machine, or on those of the cluster that the drill names. Raises MissingExtraError."""
+    if not run.plan.engine.spread:
+        return PrefectConductor(how.asker, seen=how.seen, stop=run.stop, width=how.width, limits=limits)
+    try:
+        from exitdrill.flow.dask import DaskConductor
+    except ImportError as exc:
+        hint = "pip install 'exitdrill[cluster]'"
+        raise MissingExtraError(f"Dask cannot be loaded: {exc}", resource="engine", hint=hint) from exc
+    run.orchestrator += f", Dask {version('distributed')} with {run.plan.engine.address}"
+    return DaskConductor(run, how.asker, seen=how.seen, width=how.width, limits=limits)
 
 
 def _show(run: Run, verdict: Verdict) -> None:

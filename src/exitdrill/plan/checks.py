@@ -6,15 +6,19 @@ problems are reported beside those of types. Types and single fields are checked
 
 import heapq
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
 from pydantic import ValidationError
 
+from exitdrill.errors import DefinitionError
+from exitdrill.plan.drill import EngineKind
+from exitdrill.plan.durations import parse_duration
 from exitdrill.plan.explain import explain
 from exitdrill.plan.files import LocationFile, ReportsFile, SourceFile
 from exitdrill.plan.problems import KeyPath, Problem, Problems, closest, one_of, quoted, show_path
-from exitdrill.plan.secrets import has_reference
+from exitdrill.plan.secrets import has_reference, is_reference
 from exitdrill.plan.settings import COMMON, ConnectorSettings, check_settings
 from exitdrill.plan.source import Node
 
@@ -27,6 +31,9 @@ PHASES = ("declare", "preflight", "inventory", "evacuate", "sever", "rebuild", "
 _MANUAL = "manual"
 _OBJECTS = "objects"
 _LEGS = ("assets.evacuate", "assets.rebuild")
+_CLAIMS: KeyPath = ("engine", "claims")
+_RESOLVED = "only a place's settings and engine.claims are resolved"
+_LEASE_SECONDS = (2.0, 3600.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +77,16 @@ def check_drill(file: str, root: Node, known: Known, problems: Problems) -> None
         _place(report, root, name, place, known)
     _route(report, root, known)
     _assets(report, root, known)
+    _engine(report, root)
     for path, node in root.scalars():
         settings = path[0] == "places" and len(path) > 2 and path[2] not in COMMON  # noqa: PLR2004 - places.NAME.FIELD
-        if not settings and node.text is not None and has_reference(node.text):
+        if not settings and path != _CLAIMS and node.text is not None and has_reference(node.text):
             report.at(
-                node, path, "a reference here stays as it is", "a plain value", "only a place's settings are resolved"
+                node,
+                path,
+                "a reference here stays as it is",
+                "a plain value",
+                _RESOLVED,
             )
 
 
@@ -136,6 +148,48 @@ def _route(report: _Report, root: Node, known: Known) -> None:
         if role not in able:
             what = f"place {quoted(name)} has connector {connector.text}, which cannot be a {role}"
             report.at(node, path, what, f"a place whose connector can; this one can be {one_of(able)}")
+
+
+def _engine(report: _Report, root: Node) -> None:
+    engine = root.at("engine")
+    if engine is None or not isinstance(engine.value, dict):
+        return
+    kind = engine.at("kind")
+    named = EngineKind.LOCAL if kind is None else kind.text
+    claims = engine.at("claims")
+    if claims is not None and claims.text is not None and not is_reference(claims.text):
+        # Not shown: a URL may carry a password.
+        hint = 'write ${env:NAME} or ${file:PATH}; e.g. claims: "${env:EXITDRILL_CLAIMS}"'
+        report.at(claims, _CLAIMS, "a literal secret", "a reference", hint)
+    if named == EngineKind.DASK:
+        for name, example in (("address", "tls://scheduler:8786"), ("claims", '"${env:EXITDRILL_CLAIMS}"')):
+            if engine.at(name) is None:
+                report.at(engine, ("engine", name), "missing", f"{name}: {example}", "a cluster needs it")
+        _leases(report, engine)
+        _no_emulators(report, root)
+    elif named == EngineKind.LOCAL:
+        for name in engine.map.keys() & {"address", "claims", "workers", "lease"}:
+            report.at(engine.map[name], ("engine", name), "only a cluster has this", "kind: dask", "or leave it out")
+
+
+def _leases(report: _Report, engine: Node) -> None:
+    node = engine.at("lease")
+    if node is None or node.text is None:
+        return
+    with suppress(DefinitionError):  # said with the types
+        seconds = parse_duration(node.text).total_seconds()
+        if not _LEASE_SECONDS[0] <= seconds <= _LEASE_SECONDS[1]:
+            report.at(node, ("engine", "lease"), node.found(), "2s to 1h", "long enough for a pause of the network")
+
+
+def _no_emulators(report: _Report, root: Node) -> None:
+    places = root.at("places")
+    for name, place in (places.map if places else {}).items():
+        emulator = place.at("emulator")
+        if emulator is not None and emulator.value is not None:
+            path: KeyPath = ("places", name, "emulator")
+            hint = "it runs on the machine that conducts, where the cluster's machines do not reach it"
+            report.at(emulator, path, "an emulator in a drill on a cluster", "a place every machine reaches", hint)
 
 
 def _assets(report: _Report, root: Node, known: Known) -> None:

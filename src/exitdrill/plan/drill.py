@@ -15,7 +15,20 @@ from pydantic import JsonValue
 
 from exitdrill.model.limits import Limits
 
-__all__ = ["Asset", "DrillPlan", "Level", "Mode", "Objectives", "Phase", "Place", "Playbook", "Route", "Step"]
+__all__ = [
+    "Asset",
+    "DrillPlan",
+    "Engine",
+    "EngineKind",
+    "Level",
+    "Mode",
+    "Objectives",
+    "Phase",
+    "Place",
+    "Playbook",
+    "Route",
+    "Step",
+]
 
 Json = JsonValue
 
@@ -47,6 +60,35 @@ class Level(StrEnum):
     def rank(self) -> int:
         """0 for the weakest."""
         return list(Level).index(self)
+
+
+class EngineKind(StrEnum):
+    """Where the legs are carried out."""
+
+    LOCAL = "local"
+    """In worker processes of the machine that conducts the drill."""
+    DASK = "dask"
+    """In worker processes on the machines of a Dask cluster."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What carries out the legs."""
+
+    kind: EngineKind = EngineKind.LOCAL
+    address: str | None = None
+    """The Dask scheduler: ``tcp://HOST:PORT`` or ``tls://HOST:PORT``."""
+    claims: str | None = None
+    """A reference to the URL of the Postgres database in which parts are claimed, unresolved."""
+    workers: int = 1
+    """How many Dask workers there must be for the drill to be ready."""
+    lease: timedelta = timedelta(seconds=60)
+    """How long a part stays with a worker that says nothing."""
+
+    @property
+    def spread(self) -> bool:
+        """Whether parts are carried out on several machines, and must be claimed."""
+        return self.kind is EngineKind.DASK
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +211,7 @@ class DrillPlan:
     path: str = ""
     """The drill file, for messages; not part of the digest."""
     description: str = ""
+    engine: Engine = Engine()
 
     @property
     def source(self) -> Place:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from exitdrill.plan.files import NAME_PATTERN
+from exitdrill.plan.files import ADDRESS_PATTERN, NAME_PATTERN
 from exitdrill.plan.problems import KeyPath, Problem, closest, one_of, quoted, show_path, without_url_secrets
 from exitdrill.plan.source import Node
 
@@ -42,6 +42,7 @@ _PARSED = frozenset({"duration", "rate", "time of day", "days", "time zone"})
 """Text that a parser of this package reads, which says itself what it expects."""
 _PATTERNS = {
     NAME_PATTERN: "1 to 63 letters, digits, dots, dashes and underscores, beginning with a letter or digit",
+    ADDRESS_PATTERN: "tcp://HOST:PORT or tls://HOST:PORT",
     r"\S": "text that is not blank",
 }
 _BOUNDS = {

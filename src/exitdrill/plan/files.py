@@ -25,16 +25,18 @@ from pydantic_core import PydanticCustomError
 
 from exitdrill.errors import DefinitionError
 from exitdrill.model.limits import EVERY_DAY
-from exitdrill.plan.drill import Level, Mode
+from exitdrill.plan.drill import EngineKind, Level, Mode
 from exitdrill.plan.durations import PATTERN, parse_duration
 from exitdrill.plan.limits import RATE_PATTERN, TIME_PATTERN, parse_days, parse_minute, parse_rate, parse_timezone
 
 __all__ = [
+    "ADDRESS_PATTERN",
     "NAME_PATTERN",
     "VERSION",
     "AssetFile",
     "BandwidthFile",
     "DrillFile",
+    "EngineFile",
     "LimitsFile",
     "LocationFile",
     "PhaseFile",
@@ -51,6 +53,10 @@ VERSION = 1
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 """Names become names of files and folders of a run."""
+
+
+ADDRESS_PATTERN = r"^(tcp|tls)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9][A-Za-z0-9._-]*):[0-9]{1,5}$"
+"""Of a Dask scheduler."""
 
 
 _T = TypeVar("_T")
@@ -303,6 +309,28 @@ class AssetFile(_Part):
     sample: Annotated[StrictInt, Field(ge=1, le=10_000_000)] = Field(300, description="How many objects sampled reads.")
 
 
+class EngineFile(_Part):
+    """``engine:``: where the legs are carried out."""
+
+    kind: EngineKind = Field(
+        EngineKind.LOCAL, description="local: on the machine that conducts; dask: on a Dask cluster."
+    )
+    address: Annotated[str, Field(pattern=ADDRESS_PATTERN)] | None = Field(
+        None, description="For dask: the scheduler, tcp://HOST:PORT, or tls://HOST:PORT where others share the network."
+    )
+    claims: Text | None = Field(
+        None, description="For dask: a reference to the URL of the Postgres database that holds the claims on parts."
+    )
+    workers: Annotated[StrictInt, Field(ge=1, le=100_000)] = Field(
+        1, description="For dask: how many workers there must be for the drill to be ready."
+    )
+    lease: Duration = Field(
+        timedelta(seconds=60),
+        description="For dask: how long a part stays with a worker that says nothing.",
+        json_schema_extra={"default": "60s"},
+    )
+
+
 class DrillFile(_Part):
     """A drill: a playbook bound to places, assets and objectives."""
 
@@ -322,6 +350,7 @@ class DrillFile(_Part):
         default=False,
         description="Rebuild each part as soon as it is evacuated: faster, and before the source is cut off.",
     )
+    engine: EngineFile = Field(EngineFile(), description="Where the legs are carried out.")
 
 
 class StepFile(_Part):

@@ -13,7 +13,7 @@ from pydantic import BaseModel, JsonValue, ValidationError
 
 from exitdrill.model.limits import BandwidthLine, Limits
 from exitdrill.plan.checks import Known, check_drill, check_overlap, check_playbook, in_order
-from exitdrill.plan.drill import Asset, DrillPlan, Objectives, Phase, Place, Playbook, Route, Step
+from exitdrill.plan.drill import Asset, DrillPlan, Engine, Objectives, Phase, Place, Playbook, Route, Step
 from exitdrill.plan.explain import explain
 from exitdrill.plan.files import VERSION, AssetFile, DrillFile, LimitsFile, ObjectivesFile, PlaceFile, PlaybookFile
 from exitdrill.plan.problems import Problem, Problems
@@ -130,6 +130,9 @@ def _plan(drill: DrillFile, playbook: PlaybookFile, path: str) -> DrillPlan:
         overlap=drill.overlap,
         path=path,
         description=drill.description,
+        engine=Engine(
+            drill.engine.kind, drill.engine.address, drill.engine.claims, drill.engine.workers, drill.engine.lease
+        ),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 from exitdrill.errors import NotReadyError
 from exitdrill.transfer.client import cores
 
-__all__ = ["Answer", "Asker", "Conductor", "LocalConductor", "Question", "nobody_to_ask"]
+__all__ = ["Answer", "Asker", "Conductor", "LocalConductor", "Pending", "Question", "nobody_to_ask"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -62,6 +62,9 @@ class Conductor(Protocol):
     def submit(self, name: str, function: Callable[..., T], *args: object) -> Pending[T]:
         """Begin ``function(*args)`` beside others. The function is a module's own, its arguments can be pickled."""
 
+    def everywhere(self, function: Callable[..., T], *args: object) -> list[T]:
+        """``function(*args)`` once for every worker that carries out tasks; where all work is done here, here."""
+
     def ask(self, question: Question) -> Answer:
         """As `Asker`."""
 
@@ -95,6 +98,10 @@ class LocalConductor:
     def submit(self, name: str, function: Callable[..., T], *args: object) -> Future[T]:  # noqa: ARG002 - Prefect shows it
         """Begin it on a thread."""
         return self._pool.submit(function, *args)
+
+    def everywhere(self, function: Callable[..., T], *args: object) -> list[T]:
+        """Here."""
+        return [function(*args)]
 
     def ask(self, question: Question) -> Answer:
         """Ask."""

@@ -50,8 +50,8 @@ class Ours:
     """Which keys at the target are this run's, as rows whose ``target_key`` and ``target_etag`` count."""
 
     ledger: Path
-    work: Callable[[int], Path]
-    """The work file of a part's rebuild: while it is there, the part was begun and is not in the ledger."""
+    begun: Callable[[int], bool]
+    """Whether a part's rebuild has a work file: then it was begun, and is not in the ledger."""
     source_prefix: str
     prefix: str
     mapping: str
@@ -67,7 +67,7 @@ class Ours:
             rebuilt = part_path(self.ledger, "rebuild", number)
             if rebuilt.exists():
                 rows = (row for row in read_rows(rebuilt, LedgerRow) if row.arrived or row.rebuilt in _UNSURE)
-            elif self.work(number).exists():
+            elif self.begun(number):
                 # Begun and killed: any of its objects may be there, and nothing says with which ETag.
                 evacuated = part_path(self.ledger, "evacuate", number)
                 rows = (row for row in read_rows(evacuated, LedgerRow) if row.evacuated)

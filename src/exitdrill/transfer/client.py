@@ -17,11 +17,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from exitdrill.errors import RunError, StoppedError, TransientError, WorkerDiedError, from_json
-from exitdrill.transfer.cut import Cut, cut_for, scrubbed
+from exitdrill.transfer.cut import Cut, cut_for
 from exitdrill.transfer.job import Job, Result, Tick
 from exitdrill.transfer.layout import RunDirectory
 
-__all__ = ["Watch", "cores", "run_job", "watch"]
+__all__ = ["Watch", "cores", "run_job", "watch", "watch_of"]
 
 _BEAT_SECONDS = 0.5
 _STOP_SECONDS = 90.0
@@ -64,11 +64,20 @@ def cores() -> int:
     return max(2, len(os.sched_getaffinity(0)))
 
 
-def run_job(job: Job) -> Result:
+def watch_of(directory: RunDirectory) -> Watch:
+    """Who follows a run's workers in this process; somebody who does not care, if nobody does."""
+    return _watches.get(str(directory.path), _NOBODY)
+
+
+def run_job(job: Job, who: Watch | None = None) -> Result:
     """Carry a job out in a worker process.
 
     After the cut, the worker's environment lacks the source's credentials, and jobs that need the source are
     refused. A job that asks to be cut off early is so before that too.
+
+    Args:
+        job: What to do.
+        who: Who follows it; None for who registered with `watch`.
 
     Raises:
         StoppedError: It was stopped; what was done is kept.
@@ -76,13 +85,13 @@ def run_job(job: Job) -> Result:
         ExitdrillError: What the worker ended with.
     """
     directory = RunDirectory(Path(job.directory))
-    who = _watches.get(str(directory.path), _NOBODY)
+    who = watch_of(directory) if who is None else who
     cut = cut_for(directory, job)
     environ = dict((who.environ_cut_early or who.environ)() if job.cut_early else who.environ())
     if cut is not None:
         if job.task in _BEFORE_CUT:
             raise RunError(f"{job.task} needs the source, which is cut off", resource=job.directory)
-        environ = _direct(scrubbed(environ, cut.removed_variables)[0], cut)
+        environ = _direct(cut.scrub(environ), cut)
     log, began_ns = directory.logs / f"worker-{job.task.replace(' ', '-')}.log", time.monotonic_ns()
     with log.open("ab") as errors:
         process = subprocess.Popen(

@@ -43,6 +43,21 @@ class Cut:
     removed_variables: tuple[str, ...]
     probes: tuple[tuple[str, int], ...]
     """Host and port to try as proof of the cut; each answered before it."""
+    variable_patterns: tuple[str, ...] = ()
+    """What names of the source's variables look like: other machines have variables that the one which conducts,
+    and wrote ``removed_variables``, has not."""
+    spared_variables: tuple[str, ...] = ()
+    """Variables that match and stay, because another place of the drill needs them."""
+
+    def taken(self, environ: Mapping[str, str]) -> tuple[str, ...]:
+        """Names of the variables that an environment must not have after the cut."""
+        patterns = (*self.removed_variables, *self.variable_patterns)
+        return tuple(name for name in scrubbed(environ, patterns)[1] if name not in self.spared_variables)
+
+    def scrub(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """An environment without what the cut takes away."""
+        taken = self.taken(environ)
+        return {name: value for name, value in environ.items() if name not in taken}
 
     def refuses(self, host: str, port: int | None) -> bool:
         """Whether a connection there leads to the source. No port: any of them."""
@@ -98,6 +113,8 @@ def make_cut(
     keep: Iterable[Endpoint],
     severed_utc: str,
     severed_elapsed_ns: int,
+    variable_patterns: Iterable[str] = (),
+    spared_variables: Iterable[str] = (),
 ) -> Cut:
     """Decide what is refused, write it down, and return it.
 
@@ -109,6 +126,8 @@ def make_cut(
             only, since one front end can serve several accounts.
         severed_utc: Now.
         severed_elapsed_ns: Now, in drill time.
+        variable_patterns: What names of the source's variables look like, on any machine.
+        spared_variables: Those that match and stay.
     """
     keep = tuple(keep)
     needed = {(_canonical(address), e.port) for e in keep for address in _addresses(e)}
@@ -129,6 +148,8 @@ def make_cut(
         tuple(sorted(hosts, key=str)),
         tuple(sorted(removed_variables)),
         tuple(sorted(probes)),
+        tuple(sorted(variable_patterns)),
+        tuple(sorted(spared_variables)),
     )
     write_atomic(path, json.dumps(asdict(cut), indent=1).encode() + b"\n")
     return cut
@@ -149,6 +170,8 @@ def load_cut(path: Path) -> Cut | None:
         tuple((str(host), port) for host, port in data["hosts"]),
         tuple(data["removed_variables"]),
         tuple((str(host), int(port)) for host, port in data["probes"]),
+        tuple(data.get("variable_patterns", ())),
+        tuple(data.get("spared_variables", ())),
     )
 
 
@@ -218,7 +241,7 @@ def probe(cut: Cut) -> tuple[str, ...]:
     Raises:
         SeveredError: One was reached, or a variable that was to be taken away is still there.
     """
-    left = [name for name in cut.removed_variables if name in os.environ]
+    left = cut.taken(os.environ)
     if left:
         raise SeveredError(f"credentials of the source are still there: {', '.join(left)}")
     for host, port in cut.probes:

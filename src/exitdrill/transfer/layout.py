@@ -224,7 +224,9 @@ class RunDirectory:
         except OSError as exc:
             file.close()
             raise RunError(
-                f"cannot be locked ({exc.strerror})", resource=str(self.path), hint="put the runs on a local disk"
+                f"cannot be locked ({exc.strerror})",
+                resource=str(self.path),
+                hint="put the runs where files can be locked",
             ) from exc
         file.truncate(0)
         file.write(f"{os.getpid()}\n".encode())

@@ -46,6 +46,10 @@ class Meter:
     beats: int = 0
     """Signs of life where nothing is counted yet: rows that are being sorted."""
 
+    def counts(self) -> tuple[int, int, int]:
+        """Objects, bytes, errors."""
+        return self.objects, self.size_bytes, self.errors
+
     def moved(self, count: int) -> None:
         """Count bytes; called from many threads, good enough for progress."""
         self.size_bytes += count
@@ -73,6 +77,8 @@ class PartRun(Generic[Row]):
         meter: Counts.
         packing: Makes the packs of this part, given the event that asks for their writing; None where there are none.
         slots: Where a copy waits for its slot before it begins, if there may be fewer slots than threads.
+        guard: Where other machines could be at work on the part: called in front of the part's name in the ledger,
+            raises ClaimLostError if another has taken it over.
     """
 
     def __init__(
@@ -89,8 +95,10 @@ class PartRun(Generic[Row]):
         meter: Meter,
         packing: Callable[[threading.Event], Packing] | None = None,
         slots: Slots | None = None,
+        guard: Callable[[], None] | None = None,
     ) -> None:
         """See the class."""
+        self._guard = guard
         self._source, self._target, self._work_path = source, target, work
         self._cls: type[Row] = cls
         self._copy: Copy[Row] = copy
@@ -113,13 +121,13 @@ class PartRun(Generic[Row]):
         if self._target.exists():
             return
         self._target.parent.mkdir(parents=True, exist_ok=True)
-        work = PartWork(self._work_path)
+        work = PartWork(self._work_path, shared=self._guard is not None)
         try:
             self._copy_rows(work, self._left(work))
             again, self._again = self._again, []
             self._copy_rows(work, iter(again), last=True)
             tally = LegTally(self._leg)
-            write_part(self._target, (tally.seen(row) for row in work.rows()), LedgerRow, tally.facts)
+            write_part(self._target, (tally.seen(row) for row in work.rows()), LedgerRow, tally.facts, self._guard)
         except BaseException:
             work.close()
             raise

@@ -8,6 +8,7 @@ depend on how many there are.
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
@@ -238,7 +239,11 @@ def part_numbers(folder: Path, stem: str) -> list[int]:
 
 
 def write_part(
-    path: Path, rows: Iterable[Row], cls: type[Row], facts: Callable[[], Mapping[str, object]] = dict
+    path: Path,
+    rows: Iterable[Row],
+    cls: type[Row],
+    facts: Callable[[], Mapping[str, object]] = dict,
+    guard: Callable[[], None] | None = None,
 ) -> None:
     """Write a part, whole or not at all.
 
@@ -247,14 +252,23 @@ def write_part(
         rows: Its rows, in key order.
         cls: Their class.
         facts: Called after the last row; JSON values kept in the file's metadata.
+        guard: Where another machine could write the same part: called before it gets its name, raises if it
+            may not. A part that is there already is then never replaced: the first that is whole counts.
 
     Raises:
         NoSpaceError: The disk is full.
     """
-    write_batches(path, (batch_of(batch, cls) for batch in batches(rows)), schema(cls), facts)
+    write_batches(path, (batch_of(batch, cls) for batch in batches(rows)), schema(cls), facts, guard)
 
 
-def add_column(source: Path, path: Path, cls: type[Row], name: str, value: Callable[[int], str]) -> None:
+def add_column(
+    source: Path,
+    path: Path,
+    cls: type[Row],
+    name: str,
+    value: Callable[[int], str],
+    guard: Callable[[], None] | None = None,
+) -> None:
     """Write a part once more with one column filled in.
 
     Args:
@@ -263,6 +277,7 @@ def add_column(source: Path, path: Path, cls: type[Row], name: str, value: Calla
         cls: The class of their rows.
         name: The column.
         value: By the row's number in the part.
+        guard: As `write_part`.
 
     Raises:
         NoSpaceError: The disk is full.
@@ -279,7 +294,7 @@ def add_column(source: Path, path: Path, cls: type[Row], name: str, value: Calla
 
     try:
         with pq.ParquetFile(source, page_checksum_verification=True) as file:
-            write_batches(path, batches_of(file), schema(cls))
+            write_batches(path, batches_of(file), schema(cls), guard=guard)
     except pa.ArrowException as exc:
         raise RunError(f"a part cannot be read: {exc}", resource=source.name) from exc
 
@@ -289,10 +304,12 @@ def write_batches(
     source: Iterable[pa.RecordBatch],
     arrow: pa.Schema,
     facts: Callable[[], Mapping[str, object]] = dict,
+    guard: Callable[[], None] | None = None,
 ) -> None:
     """As `write_part`, from Arrow batches of that schema; small ones are written together."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".new")
+    # With a guard, somebody who was paused may be at the same part still: never two at one file.
+    beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new" if guard else path.name + ".new")
     with disk_errors(str(path)):
         try:
             with beside.open("wb") as file:
@@ -302,12 +319,23 @@ def write_batches(
                     writer.add_key_value_metadata({_SUMMARY: json.dumps(facts())})
                 file.flush()
                 os.fsync(file.fileno())
-            beside.replace(path)
+            if guard is None:
+                beside.replace(path)
+            else:
+                guard()
+                _name_once(beside, path)
         except BaseException:
             with suppress(OSError):
                 beside.unlink(missing_ok=True)
             raise
         fsync_directory(path.parent)
+
+
+def _name_once(beside: Path, path: Path) -> None:
+    """Give a file its name unless something has it: atomic, on NFS too, where the check in `guard` is not enough."""
+    with suppress(FileExistsError):
+        os.link(beside, path)
+    beside.unlink()
 
 
 def gathered(source: Iterable[pa.RecordBatch], rows: int, size_bytes: int) -> Iterator[pa.Table]:

@@ -1,6 +1,7 @@
 """What a worker can be asked to do, by name. Runs inside the worker process."""
 
 import json
+import os
 import secrets
 import threading
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from exitdrill.connector.window import Slots
 from exitdrill.errors import NotFoundError, RunError
 from exitdrill.model.digests import DigestKind
 from exitdrill.plan.drill import Asset
+from exitdrill.transfer.claims import Claims, Fence, for_each_part, open_claims
 from exitdrill.transfer.cleanup import Cleanup, Ours, clean_container, clear_probe, probe_base
 from exitdrill.transfer.copying import Evacuation, Rebuild
 from exitdrill.transfer.cut import cut_for, probe
@@ -32,6 +34,7 @@ from exitdrill.transfer.partrun import Meter, PartRun
 from exitdrill.transfer.places import Places, container_of, narrowed, prefix_of, report_of, vault_container
 from exitdrill.transfer.reported import Reported
 from exitdrill.transfer.rows import InventoryRow, LedgerRow, part_path
+from exitdrill.transfer.takeover import forget_work, take_over, work_files
 from exitdrill.transfer.vaultkeys import pack_key
 from exitdrill.transfer.verify import read_part_back, verify
 
@@ -45,7 +48,9 @@ class _Context:
     """One job's run, plan, asset and opened places."""
 
     def __init__(self, job: Job, directory: RunDirectory, meter: Meter, stopped: Callable[[], bool]) -> None:
-        self.job, self.directory, self.meter, self.stopped = job, directory, meter, stopped
+        self.job, self.directory, self.meter = job, directory, meter
+        self._stopped = stopped
+        self._claims: Claims | None = None
         self.plan = plans.from_json(json.loads(directory.plan.read_bytes()))
         self.places = Places(self.plan, Path(directory.facts().base))
         self.tally = Tally()
@@ -112,6 +117,28 @@ class _Context:
         store = narrowed(provider, self.directory, role, self.asset.name, self.container(role))
         return self._open.enter_context(store)
 
+    @property
+    def claims(self) -> Claims:
+        if self._claims is None:
+            base = Path(self.directory.facts().base)
+            self._claims = open_claims(self.plan, self.directory, os.environ, base, self.meter.counts)
+            self._open.callback(self._claims.close)
+        return self._claims
+
+    def stopped(self) -> bool:
+        return self._stopped() or (self._claims is not None and self._claims.stopped)
+
+    def each_part(self, leg: str, one: Callable[[int, Path, Fence], None]) -> None:
+        """Carry out the job's parts, those that are claimed: number, work file, claim."""
+        folder = self.directory.scratch(self.asset.name)
+
+        def do(n: int, fence: Fence) -> None:
+            one(n, take_over(folder, leg, n, fence.token), fence)
+            if fence.token:
+                forget_work(folder, part_path(self.directory.ledger(self.asset.name), leg.replace(" ", ""), n), leg, n)
+
+        for_each_part(self.claims, leg, self.asset.name, self.job.parts, do, self.stopped)
+
     def close(self) -> None:
         self._open.close()
 
@@ -146,10 +173,6 @@ def _reported(ctx: _Context, asked: tuple[ReportSource, bool], manifest: str | N
     return Reported(report, delta)
 
 
-def _work(ctx: _Context, leg: str, number: int) -> Path:
-    return ctx.directory.scratch(ctx.asset.name) / f"{leg}-{number:06d}.sqlite"
-
-
 def _evacuate(ctx: _Context) -> Facts:
     ctx.provider("vault").ensure_container(ctx.container("vault"))
     vault = ctx.store("vault")
@@ -160,9 +183,9 @@ def _evacuate(ctx: _Context) -> Facts:
     moved, fetched = ctx.moved(*roles), ctx.moved("source")
     copy = Evacuation(ctx.store("source"), vault, kinds, ctx.stopped, moved, packed_bytes, fetched)
     inventory, ledger = ctx.directory.inventory(ctx.asset.name), ctx.directory.ledger(ctx.asset.name)
-    for n in ctx.job.parts:
+
+    def one(n: int, work: Path, fence: Fence) -> None:
         source, target = part_path(inventory, STEM, n), part_path(ledger, "evacuate", n)
-        work = _work(ctx, ctx.job.task, n)
         packing = _packing(vault, n, pack_bytes, ctx.pace("vault").moved)
         PartRun(
             source,
@@ -173,11 +196,14 @@ def _evacuate(ctx: _Context) -> Facts:
             copy,
             vault.flush,
             ctx.threads(*roles),
-            ctx.stopped,
+            fence.stopping(ctx.stopped),
             ctx.meter,
             packing,
             ctx.slots(*roles),
+            fence.guard,
         ).run()
+
+    ctx.each_part("evacuate", one)
     return ctx.pace_facts()
 
 
@@ -197,9 +223,9 @@ def _rebuild(ctx: _Context) -> Facts:
     shelf, delivered = PackShelf(vault, ctx.pace("vault").moved), ctx.moved("target")
     copy = Rebuild(vault, target_store, *prefixes, asset.rename, ctx.stopped, ctx.moved(*roles), shelf, delivered)
     ledger = ctx.directory.ledger(asset.name)
-    for n in ctx.job.parts:
+
+    def one(n: int, work: Path, fence: Fence) -> None:
         source, target = part_path(ledger, "evacuate", n), part_path(ledger, "rebuild", n)
-        work = _work(ctx, ctx.job.task, n)
         PartRun(
             source,
             LedgerRow,
@@ -209,10 +235,13 @@ def _rebuild(ctx: _Context) -> Facts:
             copy,
             target_store.flush,
             ctx.threads(*roles),
-            ctx.stopped,
+            fence.stopping(ctx.stopped),
             ctx.meter,
             slots=ctx.slots(*roles),
+            guard=fence.guard,
         ).run()
+
+    ctx.each_part("rebuild", one)
     return ctx.pace_facts()
 
 
@@ -234,8 +263,12 @@ def _last_look(ctx: _Context) -> Facts:
 
 def _read_back(ctx: _Context) -> Facts:
     store, ledger, threads = ctx.store("target"), ctx.directory.ledger(ctx.asset.name), ctx.threads("target")
-    for n in ctx.job.parts:
-        read_part_back(store, ledger, n, threads, ctx.stopped, ctx.meter, ctx.slots("target"), ctx.moved("target"))
+
+    def one(n: int, _work: Path, fence: Fence) -> None:
+        stopped, slots, moved = fence.stopping(ctx.stopped), ctx.slots("target"), ctx.moved("target")
+        read_part_back(store, ledger, n, threads, stopped, ctx.meter, slots, moved, fence.guard)
+
+    ctx.each_part("read back", one)
     return ctx.pace_facts()
 
 
@@ -272,8 +305,8 @@ def _clean(ctx: _Context, role: str) -> Facts:
     ours, prefix, made = None, "", True
     if role == "target":
         source_prefix, prefix = prefix_of(asset.source), prefix_of(asset.target)
-        ledger = ctx.directory.ledger(asset.name)
-        ours = Ours(ledger, lambda n: _work(ctx, "rebuild", n), source_prefix, prefix, asset.rename)
+        ledger, work = ctx.directory.ledger(asset.name), ctx.directory.scratch(asset.name)
+        ours = Ours(ledger, lambda n: bool(work_files(work, "rebuild", n)), source_prefix, prefix, asset.rename)
         made = bool(ctx.job.options["made"])
     container = ctx.container(role)
     provider, store = ctx.provider(role), ctx.store(role)

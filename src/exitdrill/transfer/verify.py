@@ -305,6 +305,7 @@ def read_part_back(
     meter: Meter,
     slots: Slots | None = None,
     moved: Callable[[int], None] | None = None,
+    guard: Callable[[], None] | None = None,
 ) -> None:
     """Read every object of a rebuilt part back, and write the part once more with what was found.
 
@@ -335,7 +336,7 @@ def read_part_back(
 
     arrived = ((n, row) for n, row in enumerate(read_rows(source, LedgerRow)) if row.arrived)
     Crew(arrived, one, threads, "read back", threading.Event()).tend(beat, _BEAT_SECONDS)
-    add_column(source, target, LedgerRow, "read_back", lambda n: found.get(n, ""))
+    add_column(source, target, LedgerRow, "read_back", lambda n: found.get(n, ""), guard)
 
 
 def _of_receipt(row: LedgerRow) -> Digests:

@@ -31,16 +31,18 @@ class PartWork:
 
     Args:
         path: Where it is, or will be.
+        shared: Other machines may read it: then no memory is shared between those who have it open, which
+            SQLite's write-ahead log needs (https://www.sqlite.org/wal.html).
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, shared: bool = False) -> None:
         """See the class."""
         self._path = path
         self._lock = Lock()
         with self._guard():
             self._db = sqlite3.connect(path, timeout=_TIMEOUT_SECONDS, check_same_thread=False, isolation_level=None)
             try:
-                self._db.execute("PRAGMA journal_mode=WAL")
+                self._db.execute(f"PRAGMA journal_mode={'DELETE' if shared else 'WAL'}")
                 self._db.execute("PRAGMA synchronous=FULL")
                 self._db.execute(f"CREATE TABLE IF NOT EXISTS rows (n INTEGER PRIMARY KEY, {', '.join(_FIELDS)})")
                 self._db.execute("CREATE TABLE IF NOT EXISTS uploads (n INTEGER PRIMARY KEY, state TEXT NOT NULL)")
@@ -101,7 +103,7 @@ class PartWork:
     def remove(self) -> None:
         """Close and delete: the part is in the ledger."""
         self.close()
-        for suffix in ("", "-wal", "-shm"):
+        for suffix in ("", "-wal", "-shm", "-journal"):
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
 
 

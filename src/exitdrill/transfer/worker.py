@@ -5,6 +5,7 @@ mean: stop soon, keep what is done. Writes lines of JSON to standard output: tic
 source, and at the end one result or one error. Anything else (an SDK's chatter) goes to standard error.
 In a run that is cut, the cut is enforced before any connector is loaded. A job is claimed by a lock on a file:
 the worker of a conductor that was killed may still be ending when the next conductor starts the same job again.
+On several machines parts are claimed one by one instead (`exitdrill.transfer.claims`).
 """
 
 import json
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from exitdrill.errors import ExitdrillError, RunError
+from exitdrill.transfer.claims import claimed_elsewhere
 from exitdrill.transfer.cut import Refuser, cut_for
 from exitdrill.transfer.job import Job
 from exitdrill.transfer.layout import RunDirectory
@@ -69,6 +71,9 @@ def _tick(wire: _Wire, meter: Meter, ended: threading.Event) -> None:
 
 def _run(job: Job, wire: _Wire, stopped: Callable[[], bool]) -> None:
     directory = RunDirectory(Path(job.directory))
+    if job.parts and claimed_elsewhere(directory):
+        _carry_out(job, directory, wire, stopped)
+        return
     claim = directory.claim(f"{job.task} {job.asset} {min(job.parts, default=0)}", _CLAIM_SECONDS, stopped)
     try:
         _carry_out(job, directory, wire, stopped)

@@ -15,8 +15,10 @@ from exitdrill.model.record import Check, RunStatus
 from exitdrill.playbook.action import Action, StepContext
 from exitdrill.playbook.actions.cutting import cut_off, probe_cut
 from exitdrill.playbook.actions.legs import must_be_ready
+from exitdrill.playbook.cluster import cluster_checks, vault_check
 from exitdrill.playbook.recording import ROLES, run_record
 from exitdrill.playbook.run import Run
+from exitdrill.transfer.claims import claim_table
 from exitdrill.transfer.cut import load_cut
 from exitdrill.transfer.layout import write_atomic
 
@@ -58,10 +60,17 @@ def _checks(ctx: StepContext) -> Iterator[Check]:
         yield check
     if not reached:
         return
+    if ctx.run.plan.engine.spread:
+        cluster = list(cluster_checks(ctx.run))
+        yield from cluster
+        if not all(check.ready for check in cluster):
+            return
     yield from _clocks(ctx.run)
     yield _apart(ctx.run)
     for asset in ctx.run.plan.assets:
         yield from asset_kind(asset.kind).preflight(ctx.of_asset(asset))
+    if ctx.run.plan.engine.spread:
+        yield from vault_check(ctx.run)
 
 
 def _place(run: Run, role: str) -> Check:
@@ -134,8 +143,8 @@ class Sever(Action):
         """As `Action.run`."""
         run = ctx.run
         if load_cut(run.directory.cut) is None:
-            cut_off(run)
-        run.state.put("cut", "probed", probe_cut(run))
+            cut_off(run, ctx.conductor)
+        run.state.put("cut", "probed", probe_cut(run, ctx.conductor))
 
 
 class Seal(Action):
@@ -145,9 +154,19 @@ class Seal(Action):
         """As `Action.run`."""
         run = ctx.run
         if load_cut(run.directory.cut) is not None:
-            run.state.put("cut", "probed again", probe_cut(run))
+            run.state.put("cut", "probed again", probe_cut(run, ctx.conductor))
         data = codec.dump(run_record(run, RunStatus.RUNNING))
         write_atomic(run.directory.record, data)
+
+
+def _forget_claims(run: Run) -> list[Json]:
+    """Remove the run's claims; what is left of them, in words."""
+    try:
+        with claim_table(run.plan, run.directory, run.environ(), run.base) as table:
+            table.forget(run.id)
+    except ExitdrillError as error:
+        return [f"claims of {run.id}: {error}"]
+    return []
 
 
 class Teardown(Action):
@@ -175,6 +194,8 @@ class Teardown(Action):
             deleted += done.objects
             containers += done.containers
             left += done.left
+        if run.state.get("cluster", "claims"):
+            left += _forget_claims(run)
         before = run.state.get("run", "teardown")
         if isinstance(before, dict):  # a teardown that left something is gone on with, and counts with this one
             deleted += int(str(before.get("deleted", 0)))

@@ -54,7 +54,7 @@ class Evacuate(Action):
     def prepare(self, ctx: StepContext) -> None:
         """With ``overlap``, cut the workers that rebuild off from the source before there is any."""
         if _rebuild_step(ctx) is not None:
-            cut_early(ctx.run)
+            cut_early(ctx.run, ctx.conductor)
 
     def run(self, ctx: StepContext) -> None:
         """As `Action.run`."""
