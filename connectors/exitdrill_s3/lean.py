@@ -36,7 +36,9 @@ _ANSWER_MAX_BYTES = 64 * 1024 * 1024
 _REPLAYED = frozenset({"GET", "HEAD"})
 _WITH_LENGTH = frozenset({"PUT", "POST"})
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}").fullmatch
-_HOST_LABEL = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]").fullmatch
+_LABEL = "[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
+_HOST = re.compile(rf"(?=.{{3,63}}$)(?!\d+\.\d+\.\d+\.\d+$){_LABEL}(?:\.{_LABEL})*").fullmatch
+"""Buckets that can stand in a host name."""
 _DOMAINS = {
     "cn": "amazonaws.com.cn",
     "eusc": "amazonaws.eu",
@@ -155,8 +157,7 @@ class LeanApi:
 
     def _hosted(self, bucket: str) -> bool:
         """Whether the bucket can stand in the host name; a certificate covers one label more, not two."""
-        labels = bucket.split(".")
-        return all(_HOST_LABEL(label) for label in labels) and (len(labels) == 1 or not self.encrypted)
+        return _HOST(bucket) is not None and ("." not in bucket or not self.encrypted)
 
     def _pool_to(self, authority: str) -> HttpPool:
         return HttpPool(
