@@ -109,7 +109,7 @@ def test_what_was_sent_all_the_same_is_known() -> None:
 
 def _note(found: Iterator[tuple[int, int]], into: list[int]) -> None:
     for number, _ in found:
-        into.append(number)  # noqa: PERF401 - what came before a failure counts
+        into.append(number)
 
 
 def test_a_body_that_fails() -> None:
