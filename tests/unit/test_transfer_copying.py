@@ -185,7 +185,8 @@ def test_a_wrong_digest_at_the_source_costs_a_second_read_and_is_declared(tmp_pa
         assert stream.read_all() == _DATA
     tally = LegTally("evacuate")
     rows = [copied, there.evacuate(there.put("b"))]
-    write_part(part_path(tmp_path, "evacuate", 0), (tally.seen(r) for r in rows), LedgerRow, tally.facts)
+    tally.counted({name: [getattr(r, name) for r in rows] for name in LedgerRow.__slots__})
+    write_part(part_path(tmp_path, "evacuate", 0), rows, LedgerRow, tally.facts)
     leg, mishaps, total, _, digests = leg_facts(tmp_path, "evacuate")
     assert leg.outcomes[Outcome.COPIED].objects == 2
     assert [(m.key, m.problem, m.where) for m in mishaps] == [("a", DISAGREES, "evacuate")]

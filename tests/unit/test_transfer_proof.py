@@ -413,7 +413,8 @@ def test_a_leg_adds_up(tmp_path: Path) -> None:
             LedgerRow(f"{number}-{n}", 10, None, None, None, "copied", rebuilt=outcome, losses=losses) for n in range(3)
         ]
         path = part_path(tmp_path, "rebuild", number)
-        write_part(path, (tally.seen(row) for row in rows), LedgerRow, tally.facts)
+        tally.counted({name: [getattr(row, name) for row in rows] for name in LedgerRow.__slots__})
+        write_part(path, rows, LedgerRow, tally.facts)
     leg, mishaps, total, lost, _ = leg_facts(tmp_path, "rebuild")
     assert {o: (c.objects, c.size_bytes) for o, c in leg.outcomes.items()} == {
         Outcome.COPIED: (3, 30),

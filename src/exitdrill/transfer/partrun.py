@@ -21,7 +21,7 @@ from exitdrill.errors import StoppedError, TransientError
 from exitdrill.model.objects import Outcome
 from exitdrill.transfer.crew import Crew
 from exitdrill.transfer.packing import Packing, Parcel
-from exitdrill.transfer.rows import InventoryRow, LedgerRow, Row, read_rows, write_part
+from exitdrill.transfer.rows import InventoryRow, LedgerRow, Row, columns_batch, read_rows, schema, write_batches
 from exitdrill.transfer.tally import LegTally
 from exitdrill.transfer.work import PartWork, RowMemory
 
@@ -127,7 +127,8 @@ class PartRun(Generic[Row]):
             again, self._again = self._again, []
             self._copy_rows(work, iter(again), last=True)
             tally = LegTally(self._leg)
-            write_part(self._target, (tally.seen(row) for row in work.rows()), LedgerRow, tally.facts, self._guard)
+            kept = (columns_batch(tally.counted(columns), LedgerRow) for columns in work.columns(_BATCH))
+            write_batches(self._target, kept, schema(LedgerRow), tally.facts, self._guard)
         except BaseException:
             work.close()
             raise

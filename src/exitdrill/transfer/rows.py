@@ -32,6 +32,7 @@ __all__ = [
     "LedgerRow",
     "add_column",
     "batch_of",
+    "columns_batch",
     "entries_batch",
     "file_sha256",
     "part_numbers",
@@ -189,6 +190,13 @@ def batch_of(rows: Sequence[Row], cls: type[Row]) -> pa.RecordBatch:
     arrow = schema(cls)
     columns: list[Any] = [pa.array([getattr(row, field.name) for row in rows], field.type) for field in arrow]
     return pa.RecordBatch.from_arrays(columns, schema=arrow)
+
+
+def columns_batch(columns: Mapping[str, Sequence[Any]], cls: type[Row]) -> pa.RecordBatch:
+    """Columns as an Arrow batch; times may be given as microseconds since 1970."""
+    arrow = schema(cls)
+    arrays: list[Any] = [pa.array(columns[field.name], field.type) for field in arrow]
+    return pa.RecordBatch.from_arrays(arrays, schema=arrow)
 
 
 def entries_batch(entries: Sequence[ObjectEntry]) -> pa.RecordBatch:

@@ -2,14 +2,14 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from exitdrill.model.digests import Comparison
 from exitdrill.model.objects import Outcome
 from exitdrill.model.record import DISAGREES, Counts, LegRecord, LossCount, Mishap
-from exitdrill.transfer.rows import LedgerRow, part_numbers, part_path, summary
+from exitdrill.transfer.rows import part_numbers, part_path, summary
 
 __all__ = ["MISHAPS_KEPT", "LegTally", "leg_facts"]
 
@@ -37,28 +37,43 @@ class LegTally:
         self._mishaps: list[tuple[str, str, str]] = []
         self._disagreeing: list[tuple[str, str, str]] = []
 
-    def seen(self, row: LedgerRow) -> LedgerRow:
-        """Count a row and hand it on."""
+    def counted(self, columns: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
+        """Count rows, given as columns, and hand them on."""
         rebuild = self._leg == "rebuild"
-        outcome, detail = (row.rebuilt, row.rebuilt_detail) if rebuild else (row.outcome, row.detail)
-        self._objects[outcome] += 1
-        self._bytes[outcome] += row.size
-        if not Outcome(outcome).arrived and outcome != Outcome.NOT_EVACUATED and len(self._mishaps) < _PART_MISHAPS:
-            self._mishaps.append((row.key, outcome, detail))
-        if not rebuild:
-            self._compared(row)
-        elif row.losses != "[]":
-            for field, _, reason in json.loads(row.losses):
-                self._losses.setdefault((_family(field), reason), [0, row.key])[0] += 1
-        return row
+        outcomes, details = (columns[n] for n in (("rebuilt", "rebuilt_detail") if rebuild else ("outcome", "detail")))
+        keys, sizes = columns["key"], columns["size"]
+        self._objects.update(outcomes)
+        for outcome, size in zip(outcomes, sizes, strict=True):
+            self._bytes[outcome] += size
+        if any(outcome != Outcome.COPIED for outcome in outcomes):
+            self._exceptions(keys, outcomes, details)
+        if rebuild:
+            self._lost(keys, columns["losses"])
+        else:
+            self._compared(keys, outcomes, columns["source_digest"], details)
+        return columns
 
-    def _compared(self, row: LedgerRow) -> None:
-        """Count how the source's own digest compares, of an object that was brought."""
-        if not row.evacuated:
-            return
-        self._digests[row.source_digest] += 1
-        if row.source_digest == Comparison.DIFFERENT and len(self._disagreeing) < _PART_DISAGREEING:
-            self._disagreeing.append((row.key, DISAGREES, row.detail))
+    def _exceptions(self, keys: Sequence[str], outcomes: Sequence[str], details: Sequence[str]) -> None:
+        for key, outcome, detail in zip(keys, outcomes, details, strict=True):
+            if outcome not in (Outcome.COPIED, Outcome.NOT_EVACUATED) and len(self._mishaps) < _PART_MISHAPS:
+                self._mishaps.append((key, outcome, detail))
+
+    def _lost(self, keys: Sequence[str], losses: Sequence[str]) -> None:
+        for key, text in zip(keys, losses, strict=True):
+            if text != "[]":
+                for field, _, reason in json.loads(text):
+                    self._losses.setdefault((_family(field), reason), [0, key])[0] += 1
+
+    def _compared(
+        self, keys: Sequence[str], outcomes: Sequence[str], compared: Sequence[str], details: Sequence[str]
+    ) -> None:
+        """Count how the source's own digest compares, of objects that were brought."""
+        brought = [n for n, outcome in enumerate(outcomes) if outcome == Outcome.COPIED]
+        self._digests.update(compared[n] for n in brought)
+        if self._digests[Comparison.DIFFERENT]:
+            wrong = [n for n in brought if compared[n] == Comparison.DIFFERENT]
+            room = _PART_DISAGREEING - len(self._disagreeing)
+            self._disagreeing += [(keys[n], DISAGREES, details[n]) for n in wrong[: max(0, room)]]
 
     def facts(self) -> dict[str, Any]:
         """What was counted, as JSON values."""

@@ -7,14 +7,15 @@ is in the ledger.
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import fields
+from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
-from exitdrill.clock import format_utc, parse_utc
 from exitdrill.errors import NoSpaceError, RunError
 from exitdrill.transfer.rows import LedgerRow
 
@@ -23,6 +24,7 @@ __all__ = ["PartWork", "RowMemory"]
 _FIELDS = [f.name for f in fields(LedgerRow)]
 _VALUES = attrgetter(*_FIELDS)
 _MODIFIED = _FIELDS.index("modified")
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 _TIMEOUT_SECONDS = 30
 
 
@@ -79,8 +81,17 @@ class PartWork:
             for values in cursor:
                 moment = values[_MODIFIED]
                 if moment is not None:
-                    values = (*values[:_MODIFIED], parse_utc(moment), *values[_MODIFIED + 1 :])  # noqa: PLW2901
-                yield LedgerRow(*values)
+                    moment = _EPOCH + timedelta(microseconds=moment)
+                yield LedgerRow(*values[:_MODIFIED], moment, *values[_MODIFIED + 1 :])
+
+    def columns(self, size: int) -> Iterator[dict[str, Sequence[Any]]]:
+        """The rows kept, in their order, ``size`` at a time, as columns; times as microseconds since 1970.
+
+        Without making the rows: there are as many as objects.
+        """
+        with self._guard(), closing(self._db.execute(f"SELECT {', '.join(_FIELDS)} FROM rows ORDER BY n")) as cursor:  # noqa: S608 - our own names
+            while values := cursor.fetchmany(size):
+                yield dict(zip(_FIELDS, zip(*values, strict=True), strict=True))
 
     def load_upload(self, n: int) -> dict[str, str]:
         """The state of row ``n``'s upload in parts; empty if there is none."""
@@ -145,4 +156,4 @@ def _cells(row: LedgerRow) -> tuple[object, ...]:
     moment = row.modified
     if moment is None:
         return values
-    return (*values[:_MODIFIED], format_utc(moment), *values[_MODIFIED + 1 :])
+    return (*values[:_MODIFIED], (moment - _EPOCH) // _MICROSECOND, *values[_MODIFIED + 1 :])
