@@ -16,9 +16,9 @@ from exitdrill.plan.drill import Engine, EngineKind
 from exitdrill.playbook.cluster import _versions
 from exitdrill.testing.runs import T0, make_plan
 from exitdrill.transfer.claims import LocalClaims, claim_table, claimed_elsewhere, open_claims
-from exitdrill.transfer.cluster import Order, carry, collect_refused, cut_digest
+from exitdrill.transfer.cluster import _must_see, carry, collect_refused, order_for
 from exitdrill.transfer.cut import load_cut, make_cut
-from exitdrill.transfer.job import Job
+from exitdrill.transfer.job import CUT_EARLY, Job
 from exitdrill.transfer.layout import RunDirectory
 from exitdrill.transfer.outlook import FILE, LOCK, FolderProbe, look_before, look_closely
 
@@ -77,27 +77,41 @@ def test_a_local_run_loads_no_postgres() -> None:
 def test_a_job_waits_for_the_cut_it_was_sent_under(directory: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that sees no cut, or another one, or no run at all, does not work."""
     monkeypatch.setattr("exitdrill.transfer.cluster._SEE_SECONDS", 0.2)
-    assert cut_digest(directory) is None
-    job = Job("probe", str(directory.path))
-    for order in (Order("t", "0" * 64),):
-        with pytest.raises(RunError, match="does not see the run"):
-            carry(job, order)
+    job, early = Job("probe", str(directory.path)), Job("probe", str(directory.path), options={CUT_EARLY: True})
+    before = order_for(job, "t")
+    _must_see(directory, before)
     with pytest.raises(RunError, match="does not see the run"):
-        carry(replace(job, directory=str(directory.path / "elsewhere")), Order("t", None))
-    make_cut(directory.cut, [Endpoint("127.0.0.9", 1)], [], [], format_utc(T0), 1)
+        carry(replace(job, directory=str(directory.path / "elsewhere")), before)
+
+    make_cut(directory.early_cut, [Endpoint("127.0.0.9", 1)], [], [], format_utc(T0), 1)
+    under_early = order_for(early, "t")
+    _must_see(directory, under_early)
+    directory.early_cut.unlink()
     with pytest.raises(RunError, match="does not see the run"):
-        carry(job, Order("t", None))
+        carry(early, under_early)
+
+    make_cut(directory.cut, [Endpoint("127.0.0.9", 2)], [], [], format_utc(T0), 1)
+    under_cut = order_for(job, "t")
+    for stricter_is_fine in (before, under_early, under_cut):
+        _must_see(directory, stricter_is_fine)
+    make_cut(directory.cut, [Endpoint("127.0.0.9", 3)], [], [], format_utc(T0), 1)
+    with pytest.raises(RunError, match="does not see the run"):
+        carry(job, under_cut)
+    directory.cut.unlink()
+    with pytest.raises(RunError, match="does not see the run"):
+        carry(job, under_cut)
 
 
 def test_what_was_refused_elsewhere_is_counted_once(directory: RunDirectory) -> None:
     """Each whole line, of errands that have ended or of all; a second look finds nothing."""
     folder = directory.scratch("refused")
-    line = json.dumps({"task": "rebuild", "address": "azure:443"}) + "\n"
+    line = json.dumps({"task": "rebuild", "address": "azure:443", "early": True}) + "\n"
     (folder / "one.jsonl").write_text(line * 3)
     (folder / "two.jsonl").write_text(line + '{"task": "reb')
     told: list[tuple[str, str]] = []
 
     def tell(job: Job, address: str) -> None:
+        assert job.cut_early
         told.append((job.task, address))
 
     collect_refused(directory, tell, ("one", "never"))

@@ -5,8 +5,8 @@ cleaning up) stays with the machine that conducts. A job whose Dask worker died 
 (``distributed.scheduler.allowed-failures``), one whose worker process died by us, both a bounded number of times; the
 claims on its parts see to it that nothing is done twice. Where a machine of the cluster does not reach the Prefect
 server, the job is carried out all the same, only not shown: an exit must not fail because its orchestrator did. When
-one job of a leg fails, the others of that leg are stopped before its error goes on: nothing may still write while
-others clean up, or read while the source is cut off.
+one job fails, those that the same thread began beside it are stopped before its error goes on: nothing may still write
+while others clean up, or read while the source is cut off.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ from exitdrill.playbook.conductor import Asker, Pending
 from exitdrill.playbook.run import Run
 from exitdrill.transfer.claims import claim_table
 from exitdrill.transfer.client import run_job, watch_of
-from exitdrill.transfer.cluster import Order, carry, collect_refused, cut_digest
+from exitdrill.transfer.cluster import Order, carry, collect_refused, order_for
 from exitdrill.transfer.job import Job, Result, Tick
 from exitdrill.transfer.layout import RunDirectory
 from exitdrill.transfer.postgres import ClaimTable
@@ -75,6 +75,7 @@ class _Errand:
 
     def __init__(self, conductor: "DaskConductor", name: str, job: Job, leg: _Leg, context: Context) -> None:
         self._conductor, self._name, self._job, self._leg, self._context = conductor, name, job, leg, context
+        self.by = threading.get_ident()
         self._ticket = f"{job.task}-{job.asset}-{min(job.parts)}-{secrets.token_hex(4)}".replace(" ", "-")
         self._begun = 0
         self._shown = True
@@ -92,7 +93,7 @@ class _Errand:
             raise
         except BaseException:
             self._end()
-            self._conductor.leg_failed(self._leg)
+            self._conductor.failed(self._leg, self.by)
             raise
         self._end()
         return result
@@ -110,7 +111,7 @@ class _Errand:
     def _send(self) -> None:
         self._begun += 1
         self._shown = self._conductor.shown
-        order = Order(self._ticket, cut_digest(self._conductor.directory))
+        order = order_for(self._job, self._ticket)
         self._future = self._context.copy().run(
             partial(self._conductor.send, self._name, self._job, order, shown=self._shown)
         )
@@ -191,6 +192,7 @@ class DaskConductor(PrefectConductor):
         super().__init__(asker, seen=seen, stop=run.stop, width=width, limits=limits)
         self.directory: RunDirectory = run.directory
         self.address = str(run.plan.engine.address)
+        self._wanted = run.plan.engine.workers
         self.note = run.options.progress.note
         self._table: ClaimTable = claim_table(run.plan, run.directory, run.environ(), Path(run.base))
         self._legs: dict[tuple[str, str], _Leg] = {}
@@ -211,6 +213,15 @@ class DaskConductor(PrefectConductor):
             with suppress(ExitdrillError):  # whoever resumes the run takes it back as well
                 self._table.go_on(self.directory.id)
         self._table.close()
+
+    @property
+    def width(self) -> int:
+        """As `Conductor.width`: a job for each thread of the cluster's workers."""
+        try:
+            threads = sum(self._threads().values())
+        except TransientError:  # what needs the cluster says so; this is asked of a run that may need it no more
+            threads = 0
+        return max(threads, self._wanted)
 
     @property
     def stopped(self) -> bool:
@@ -234,9 +245,7 @@ class DaskConductor(PrefectConductor):
         if function is not run_job or not isinstance(args[0], Job):
             return [here]
         client, job = self._client(), args[0]
-        orders = {
-            worker: Order(f"probe-{secrets.token_hex(4)}", cut_digest(self.directory)) for worker in self.workers()
-        }
+        orders = {worker: order_for(job, f"probe-{secrets.token_hex(4)}") for worker in self.workers()}
         futures = [
             client.submit(carry, job, order, workers=[worker], allow_other_workers=False, pure=False)
             for worker, order in orders.items()
@@ -255,8 +264,11 @@ class DaskConductor(PrefectConductor):
 
     def workers(self) -> tuple[str, ...]:
         """The addresses of the cluster's workers. Raises TransientError if the scheduler does not answer."""
+        return tuple(self._threads())
+
+    def _threads(self) -> dict[str, int]:
         try:
-            return tuple(self._client().nthreads())  # type: ignore[no-untyped-call]  # distributed leaves it so
+            return dict(self._client().nthreads())  # type: ignore[no-untyped-call]  # distributed leaves it so
         except (Exception, asyncio.CancelledError) as exc:
             raise self.gone(exc) from exc
 
@@ -281,13 +293,16 @@ class DaskConductor(PrefectConductor):
         """Count what the cut refused on an errand that has ended."""
         collect_refused(self.directory, watch_of(self.directory).refused, (ticket,))
 
-    def leg_failed(self, leg: _Leg) -> None:
-        """Have the other jobs of a leg stop, and wait until they have."""
+    def failed(self, leg: _Leg, by: int) -> None:
+        """Have the jobs that were begun beside one that failed stop, and wait until they have."""
+        others = [errand for errand in tuple(leg.errands) if errand.by == by]
+        if not others:
+            return
         with self._gate, suppress(TransientError):  # without Postgres they stop by themselves
             leg.stop_asked = True
             self._table.ask_stop(self.directory.id, leg.leg, leg.asset, stop=True)
         deadline = time.monotonic() + _STOP_SECONDS
-        for errand in tuple(leg.errands):
+        for errand in others:
             errand.ended(max(_POLL_SECONDS, deadline - time.monotonic()))
 
     def _begin(self, job: Job) -> _Leg:
