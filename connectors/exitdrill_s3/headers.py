@@ -34,7 +34,7 @@ _CHECKSUMS = (
     ("crc32c", "ChecksumCRC32C", 4),
 )
 """Of each digest its name, S3's, and its length; the strongest that objects in parts can have first."""
-_MD5_TAG = re.compile(r"[0-9a-fA-F]{32}")
+_MD5_TAG = re.compile(r"[0-9a-fA-F]{32}").fullmatch
 
 
 def unquoted(etag: str | None) -> str | None:
@@ -44,7 +44,7 @@ def unquoted(etag: str | None) -> str | None:
 
 def md5_of(etag: str | None) -> bytes | None:
     """The MD5 that an ETag can be, by its form alone."""
-    return bytes.fromhex(etag) if etag is not None and _MD5_TAG.fullmatch(etag) else None
+    return bytes.fromhex(etag) if etag is not None and _MD5_TAG(etag) else None
 
 
 def entry_of(

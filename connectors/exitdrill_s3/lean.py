@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from functools import cache
 from importlib.metadata import version
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -78,8 +77,10 @@ class LeanApi:
         self._virtual = settings.style == "virtual"
         self._ca_bundle = settings.ca_bundle or os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE")
         self._signer = Signer(self.region, keys_of(place, settings), clock)
+        self._unsigned = {"user-agent": f"exitdrill/{version('exitdrill')}", "accept-encoding": "identity"}
         # Made at once, so that certificates that cannot be read are found when the place is opened.
         self._pools = {self._authority: self._pool_to(self._authority)}
+        self._buckets: dict[str, tuple[HttpPool, str]] = {}
 
     @property
     def encrypted(self) -> bool:
@@ -125,7 +126,7 @@ class LeanApi:
         query, canonical = _query(request)
         self._signer.sign(request.method, pool.authority, path, canonical, headers, payload)
         # Below the signature: what a hop may set or change.
-        headers |= _unsigned()
+        headers |= self._unsigned
         if request.method in _WITH_LENGTH:
             headers["content-length"] = str(length)
         return pool.send(
@@ -140,20 +141,27 @@ class LeanApi:
 
     def _where(self, request: Request, resource: str) -> tuple[HttpPool, str]:
         """The server a request goes to, and its path there."""
-        bucket = request.bucket
+        bucket, key = request.bucket, request.key
         if bucket is None:
             return self._pools[self._authority], f"{self._base}/"
+        known = self._buckets.get(bucket)
+        if known is None:
+            known = self._buckets[bucket] = self._found(bucket, resource)
+        pool, path = known
+        return pool, path or "/" if key is None else f"{path}/{encoded_key(key, resource)}"
+
+    def _found(self, bucket: str, resource: str) -> tuple[HttpPool, str]:
+        """The server that has a bucket, and what its paths begin with."""
         if not _BUCKET(bucket):
             hint = "an access point is reached by its alias, or with lane: sdk" if bucket.startswith("arn:") else ""
             raise UnsupportedError(f"no bucket can be called {bucket[:80]!r}", resource=resource, hint=hint)
-        path = "" if request.key is None else f"/{encoded_key(request.key, resource)}"
-        if self._virtual and self._hosted(bucket):
-            authority = f"{bucket}.{self._authority}"
-            pool = self._pools.get(authority)
-            if pool is None:
-                pool = self._pools.setdefault(authority, self._pool_to(authority))
-            return pool, f"{self._base}{path or '/'}"
-        return self._pools[self._authority], f"{self._base}/{bucket}{path}"
+        if not (self._virtual and self._hosted(bucket)):
+            return self._pools[self._authority], f"{self._base}/{bucket}"
+        authority = f"{bucket}.{self._authority}"
+        pool = self._pools.get(authority)
+        if pool is None:
+            pool = self._pools.setdefault(authority, self._pool_to(authority))
+        return pool, self._base
 
     def _hosted(self, bucket: str) -> bool:
         """Whether the bucket can stand in the host name; a certificate covers one label more, not two."""
@@ -207,8 +215,3 @@ def _hash_of(body: BodyReader) -> str:
         hasher.update(data)
     body.seek(0)
     return hasher.hexdigest()
-
-
-@cache
-def _unsigned() -> dict[str, str]:
-    return {"user-agent": f"exitdrill/{version('exitdrill')}", "accept-encoding": "identity"}

@@ -9,7 +9,7 @@ Source: Amazon S3 API reference, one page an operation.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -80,13 +80,13 @@ class Request:
     method: str
     subresource: str
     """A parameter without a value; empty for none."""
-    bucket: str | None = None
-    key: str | None = None
-    query: list[tuple[str, str]] = field(default_factory=list)
+    bucket: str | None
+    key: str | None
+    query: list[tuple[str, str]]
     """The other parameters, not encoded."""
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str]
     """By lower-case name."""
-    document: bytes | None = None
+    document: bytes | None
     """What is sent, where it is not an object's bytes."""
 
 
@@ -96,8 +96,9 @@ def request_of(operation: str, resource: str, parameters: Mapping[str, Any]) -> 
     Raises UnsupportedError for a header that cannot be sent, KeyError for an operation or argument that is not used
     here.
     """
-    made = Request(*_OPERATIONS[operation])
-    headers = made.headers
+    method, subresource = _OPERATIONS[operation]
+    headers: dict[str, str] = {}
+    made = Request(method, subresource, None, None, [], headers, None)
     for name, value in parameters.items():
         if value is None:
             continue

@@ -100,9 +100,15 @@ class Signer:
         headers["x-amz-date"] = moment
         if keys.session_token is not None:
             headers["x-amz-security-token"] = keys.session_token
-        names = sorted(headers)
-        lines = "\n".join([f"{name}:{_canonical(headers[name])}" for name in names])
-        signed = ";".join(names)
+        pairs = sorted(headers.items())
+        # In canonical form: no spaces at the ends of a value, and one where there are several. Most have none.
+        lines = "\n".join(
+            [
+                f"{name}:{value if ' ' not in value and value.isprintable() else ' '.join(value.split())}"
+                for name, value in pairs
+            ]
+        )
+        signed = ";".join([name for name, _ in pairs])
         del headers["host"]
         key = self._daily(moment[:8], keys.secret_access_key)
         hashed = sha256(f"{method}\n{path}\n{query}\n{lines}\n\n{signed}\n{payload}".encode()).hexdigest()
@@ -141,8 +147,3 @@ class _DailyKey:
     secret: str = field(repr=False)
     scope: str
     mac: HMAC = field(repr=False)
-
-
-def _canonical(value: str) -> str:
-    """A header's value as it is signed: no spaces at the ends, and one where there are several."""
-    return value if " " not in value and value.isprintable() else " ".join(value.split())
