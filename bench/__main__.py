@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from json import dumps
@@ -26,7 +26,7 @@ from bench.peers import azcopy
 from bench.places import far, places
 from bench.results import Measure, Results, machine
 from bench.table import into_page, render
-from exitdrill.errors import ExitdrillError
+from exitdrill.errors import ExitdrillError, UsageError
 
 app = App(name="bench", help="How fast, at what cost, against what users would otherwise run.", version_flags=())
 
@@ -57,7 +57,10 @@ def compare(
     mode: Literal["short", "full"] = "short",
     only: Annotated[tuple[str, ...], Parameter(help="These clients only.")] = tuple(CLIENTS),
     works: Annotated[tuple[str, ...], Parameter(help="These works only.")] = ("small", "medium", "large", "mix"),
-    far_works: Annotated[tuple[str, ...], Parameter(help="These works again, 20 ms away.")] = ("small",),
+    far_works: Annotated[tuple[str, ...], Parameter(help="These works again, 20 ms away.", negative="--no-far")] = (
+        "small",
+    ),
+    near: Annotated[bool, Parameter(help="Whether to compare without the delay.")] = True,
     repeat: Annotated[int | None, Parameter(help="How often each client runs.")] = None,
     s3: Annotated[Literal["fast", "rclone", "seaweedfs"], Parameter(help="The target.")] = "fast",
     level: Annotated[
@@ -70,6 +73,8 @@ def compare(
     """Compare with rclone, AzCopy and the SDKs."""
     if cores is not None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+    _must_be_known(only, CLIENTS)
+    _must_be_known((*works, *far_works), [corpus.name for corpus in WORKS[mode]])
     repeats = repeat or _REPEATS[mode]
     with work_folder(dir) as folder:
         clients = folder / "clients"
@@ -80,10 +85,11 @@ def compare(
         measures: list[Measure] = []
         notes: list[str] = []
         settings = {"target": s3, "verify": level, "repeats": str(repeats)}
-        with places(chosen, folder / "servers", s3) as near:
-            one = Comparison(near, clients, _SWEEPS[mode], level, only)
+        with places(chosen, folder / "servers", s3) as servers:
+            once = ("exitdrill-prefect",) if mode == "short" else ()
+            one = Comparison(servers, clients, _SWEEPS[mode], level, only, once)
             for stored in chosen:
-                if stored.corpus.name in works:
+                if near and stored.corpus.name in works:
                     measures += one.measure(stored, repeats)
             notes += one.notes
             if far_works:
@@ -91,8 +97,8 @@ def compare(
                 settings["delay proxy"] = (
                     f"lets {rate / 1e6:,.0f} MB/s through and takes {trip * 1000:.1f} ms a round trip"
                 )
-                with far(near, folder / "servers", _AWAY_MS) as away:
-                    two = Comparison(away, clients, _SWEEPS[mode], level, only)
+                with far(servers, folder / "servers", _AWAY_MS) as away:
+                    two = Comparison(away, clients, _SWEEPS[mode], level, [name for name in only if name not in once])
                     for stored in chosen:
                         if stored.corpus.name in far_works:
                             measures += two.measure(stored, repeats)
@@ -102,6 +108,11 @@ def compare(
     if json is not None:
         results.write(json)
     print(render(results))
+
+
+def _must_be_known(given: Sequence[str], known: Iterable[str]) -> None:
+    if unknown := [name for name in given if name not in known]:
+        raise UsageError(f"nothing here is called {', '.join(unknown)}", expected=f"of: {', '.join(known)}")
 
 
 def versions() -> dict[str, str]:

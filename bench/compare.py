@@ -33,6 +33,7 @@ class Comparison:
         sweep: The concurrencies to try, by client; ``""`` for those not named.
         level: How our drill verifies.
         only: The clients that take part.
+        once: Those of them that take part in the first work only.
         say: Told what is being done.
     """
 
@@ -41,6 +42,7 @@ class Comparison:
     sweep: Mapping[str, Sequence[int]]
     level: str
     only: Sequence[str]
+    once: Sequence[str] = ()
     say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True)
     notes: list[str] = field(default_factory=list)
     _best: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -49,11 +51,11 @@ class Comparison:
     def measure(self, stored: Stored, repeats: int) -> Iterator[Measure]:
         """Every client's runs at one work."""
         clients = [name for name in CLIENTS if name in self.only]
+        self.only = [name for name in clients if name not in self.once]
         for repeat in range(repeats):
-            turned = clients[repeat % len(clients) :] + clients[: repeat % len(clients)]
+            turn = repeat % max(1, len(clients))
+            turned = clients[turn:] + clients[:turn]
             for name in turned:
-                if name not in self.only:
-                    continue
                 self.say(f"{stored.corpus.name}, {self.places.round_trip_ms:g} ms, run {repeat + 1}: {name}")
                 try:
                     for one in CLIENTS[name](self, stored):
@@ -61,6 +63,7 @@ class Comparison:
                         yield one
                 except NotReadyError as missing:
                     self.only = [other for other in self.only if other != name]
+                    clients = [other for other in clients if other != name]
                     self.notes.append(f"{name} did not take part: {missing}")
 
     @contextmanager

@@ -15,11 +15,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-__all__ = ["ACCOUNT", "MODIFIED", "WORKS", "Corpus", "Stored", "store"]
+__all__ = ["ACCOUNT", "KEYS", "MODIFIED", "WORKS", "Corpus", "Stored", "store"]
 
 ACCOUNT = "benchaccount"
 MODIFIED = 1_700_000_000
 """When every object was changed last, in seconds since 1970."""
+KEYS = r"d\d{5}/f\d{8}\.bin"
+"""A pattern of all keys and nothing else."""
 KIB, MIB = 1024, 1024 * 1024
 _IN_A_FOLDER = 500
 _CHUNK_BYTES = 16 * MIB

@@ -113,7 +113,7 @@ def run(
             watcher.stop()
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
-            said = f"{_tail(out)}\n{_tail(err)}".strip()
+            said = (_tail(err) or _tail(out)).strip()
             raise ClientFailedError(f"{' '.join(command[:4])} … ended with {process.returncode}:\n{said}")
         cpu = used.ru_utime + used.ru_stime
         samples = [*watcher.samples, (time.time(), cpu)]
