@@ -52,12 +52,13 @@ def test_listed_is_copied_and_every_other_outcome(parts: list[list[tuple[Outcome
         folder = Path(name)
         for number, part in enumerate(parts, 1):
             tally = LegTally("rebuild")
-            rows = (
+            rows = [
                 LedgerRow(f"{number}/{n}", size, None, None, None, "copied", rebuilt=outcome)
                 for n, (outcome, size) in enumerate(part)
-            )
+            ]
             path = part_path(folder, "rebuild", number)
-            write_part(path, map(tally.seen, rows), LedgerRow, tally.facts)
+            tally.counted({name: [getattr(row, name) for row in rows] for name in LedgerRow.__slots__})
+            write_part(path, rows, LedgerRow, tally.facts)
         leg, mishaps, total, _, _ = leg_facts(folder, "rebuild")
     every = [item for part in parts for item in part]
     assert sum(c.objects for c in leg.outcomes.values()) == len(every)

@@ -7,7 +7,7 @@ is in the ledger.
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
@@ -23,6 +23,7 @@ __all__ = ["PartWork", "RowMemory"]
 
 _FIELDS = [f.name for f in fields(LedgerRow)]
 _VALUES = attrgetter(*_FIELDS)
+_make: Callable[..., LedgerRow] = LedgerRow
 _MODIFIED = _FIELDS.index("modified")
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 _TIMEOUT_SECONDS = 30
@@ -82,7 +83,7 @@ class PartWork:
                 moment = values[_MODIFIED]
                 if moment is not None:
                     moment = _EPOCH + timedelta(microseconds=moment)
-                yield LedgerRow(*values[:_MODIFIED], moment, *values[_MODIFIED + 1 :])
+                yield _make(*values[:_MODIFIED], moment, *values[_MODIFIED + 1 :])
 
     def columns(self, size: int) -> Iterator[dict[str, Sequence[Any]]]:
         """The rows kept, in their order, ``size`` at a time, as columns; times as microseconds since 1970.
