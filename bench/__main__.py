@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from bench import cpu, memory, orchestration
+from bench import clients, cpu, memory, orchestration
 from bench.compare import CLIENTS, Comparison
 from bench.corpus import WORKS, store
 from bench.fixtures.delay import ceiling
@@ -173,6 +173,21 @@ def cpu_(
     with work_folder(dir) as folder:
         costs = cpu.measure(objects, size, folder, _say)
     _end(cpu.render(costs), cpu.to_json(costs), json)
+
+
+@app.command(name="clients")
+def clients_(
+    *,
+    objects: int = 20_000,
+    size: Annotated[int, Parameter(help="Bytes of each object.")] = 10_240,
+    repeat: Annotated[int, Parameter(help="How often each client runs.")] = 3,
+    dir: Dir = None,  # noqa: A002 - as above
+    json: Json = None,
+) -> None:
+    """What a GET costs by different HTTP clients."""
+    with work_folder(dir) as folder:
+        costs = clients.measure(objects, size, repeat, folder, _say)
+    _end(clients.render(costs), clients.to_json(costs), json)
 
 
 def _say(text: str) -> None:

@@ -15,7 +15,7 @@ from contextlib import suppress
 
 __all__ = ["CHUNK_BYTES", "GONE", "Connection", "Headers"]
 
-CHUNK_BYTES = 256 * 1024
+CHUNK_BYTES = 512 * 1024
 GONE = (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 """What sending raises where the far end has closed."""
 _HEAD_BYTES, _HEAD_MAX_BYTES = 32 * 1024, 256 * 1024

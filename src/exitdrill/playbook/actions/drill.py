@@ -93,10 +93,12 @@ def _reach(run: Run, provider: Provider) -> tuple[dict[str, Json], str]:
     endpoints: list[Json] = [f"{e.host}:{e.port}" if e.port else e.host for e in provider.endpoints()]
     facts: dict[str, Json] = {
         "environment": provider.environment.value,
+        "lane": provider.lane,
         "clock_offset_seconds": offset,
         "endpoints": endpoints,
     }
-    return facts, f"{provider.environment.value}, answers in {2 * half:.2f} s"
+    lane = f"{provider.lane} lane, " if provider.lane else ""
+    return facts, f"{provider.environment.value}, {lane}answers in {2 * half:.2f} s"
 
 
 def _offset(theirs: datetime, ours: datetime, half_seconds: float) -> float:
