@@ -221,7 +221,7 @@ def _loop(client: str, settings: AzureSettings, container: str, wide: int) -> Ru
     signer = signer_of("bench", settings, location)
 
     async def take(rows: Work) -> None:
-        _, protocol = await asyncio.get_running_loop().create_connection(_Asking, url.hostname, url.port)
+        _, protocol = await asyncio.get_running_loop().create_connection(_Asking, str(url.hostname), url.port or 80)
         try:
             for key, etag, size in rows:
                 target = f"{url.path}/{container}/{key}"

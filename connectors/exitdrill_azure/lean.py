@@ -1,6 +1,6 @@
 """The lean lane: one signed request over the pool's own HTTP, without the vendor's SDK.
 
-About thirty times cheaper than the SDK's lane for a small blob (``docs/adr/0011-the-lean-lane.md``), and free of its
+More than ten times cheaper than the SDK's lane for a small blob (``docs/adr/0011-the-lean-lane.md``), and free of its
 imports. What it leaves to the SDK's lane: proxies.
 """
 
