@@ -1,7 +1,6 @@
 """The comparison of HTTP clients: each reads every object, and what is reported is what they did."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
 
@@ -30,13 +29,8 @@ def test_processes_are_weighed_at_work(fast: Places, stored: Mapping[str, Stored
     assert wall < 30
 
 
-def test_the_table(tmp_path: Path) -> None:
+def test_the_table() -> None:
     """A line a client, with whole numbers."""
     text = render([Cost(Way("lean HTTP", 2, 16), 21_234.5, 59.6)])
-    assert text.splitlines()[-1].split("|")[1:-1] == [
-        " lean HTTP ",
-        " 2         ",
-        " 16                             ",
-        "    21,234 ",
-        "                   60 ",
-    ]
+    cells = [cell.strip() for cell in text.splitlines()[-1].split("|")]
+    assert cells == ["", "lean HTTP", "2", "16", "21,234", "60", ""]

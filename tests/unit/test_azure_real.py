@@ -300,6 +300,30 @@ class TestReading:
                     assert len(next(stream.chunks())) <= MIB
 
 
+def test_both_lanes_see_the_same(azurite: Running, sdk: BlobServiceClient, container: str) -> None:
+    """Listings, facts, answers to reads and bytes are equal, whatever the name and whatever is around it."""
+    content = ContentSettings("text/plain", "gzip", "nl", "inline", "no-store")
+    for key in ("plain", "a//b/", "caf\u00e9 +%&?#", "\U0001f680/.x", " ", "tagged", "empty"):
+        client = sdk.get_blob_client(container, key)
+        client.upload_blob(
+            b"" if key == "empty" else key.encode() * 999,
+            metadata={"CaseId": "Z 17", "a_b": "%41"},
+            tags={"a b": "c+d=e"} if key == "tagged" else None,
+            content_settings=content,
+        )
+
+    def seen(lane: str) -> list[object]:
+        with _open(azurite, lane=lane) as provider:
+            store = provider.objects(container)
+            return [
+                (entry, store.stat(entry.key), *store.read_small(entry.key, size=entry.size, etag=entry.etag))
+                for entry in store.list()
+            ]
+
+    assert len(seen("lean")) == 7
+    assert seen("lean") == seen("sdk")
+
+
 class TestWriting:
     @pytest.mark.parametrize("size", [0, 1, 512, 5 * MIB, 9 * MIB])
     @pytest.mark.parametrize("kind", ["AppendBlob", "PageBlob"])
