@@ -105,7 +105,8 @@ def digests_of(answer: Mapping[str, Any], *, md5: bool, whole: bool = True) -> D
 
 def _foreign(answer: Mapping[str, Any]) -> bool:
     """Whether it is encrypted with a key that is not S3's own, so that its ETag is no MD5."""
-    return str(answer.get("ServerSideEncryption", "")).startswith("aws:") or "SSECustomerAlgorithm" in answer
+    how = answer.get("ServerSideEncryption")
+    return (how is not None and how.startswith("aws:")) or "SSECustomerAlgorithm" in answer
 
 
 def envelope_parameters(envelope: Envelope, storage_classes: Mapping[str, str]) -> dict[str, Any]:

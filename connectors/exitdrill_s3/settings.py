@@ -13,9 +13,11 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from exitdrill.connector.provider import Environment, Settings
 
-__all__ = ["MEBIBYTE", "S3Settings"]
+__all__ = ["LEAST_PART_BYTES", "MEBIBYTE", "S3Settings"]
 
 MEBIBYTE = 1024 * 1024
+LEAST_PART_BYTES = 5 * MEBIBYTE
+"""Every part but the last is at least so large."""
 _AMAZON = (".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu", ".api.aws")
 
 
@@ -42,12 +44,15 @@ class S3Settings(Settings):
     )
     multipart_threshold: int = Field(
         64 * MEBIBYTE,
-        ge=5 * MEBIBYTE,
+        ge=LEAST_PART_BYTES,
         le=5 * 1024 * MEBIBYTE,
         description="Objects larger than this go in parts; bytes.",
     )
     part_size: int = Field(
-        16 * MEBIBYTE, ge=5 * MEBIBYTE, le=64 * MEBIBYTE, description="Bytes a part; grows for more than 10,000 parts."
+        16 * MEBIBYTE,
+        ge=LEAST_PART_BYTES,
+        le=64 * MEBIBYTE,
+        description="Bytes a part; grows for more than 10,000 parts.",
     )
 
     @field_validator("endpoint")

@@ -35,7 +35,7 @@ from exitdrill_s3.headers import (
     unquoted,
 )
 from exitdrill_s3.parts import OpenUploads
-from exitdrill_s3.settings import S3Settings
+from exitdrill_s3.settings import LEAST_PART_BYTES, S3Settings
 from exitdrill_s3.signing import UNSIGNED_PAYLOAD
 from exitdrill_s3.upload import UploadPlan, part_size_for, upload
 
@@ -201,9 +201,11 @@ class S3Store(ObjectStore):
     def _write(self, request: WriteRequest, envelope: Envelope) -> ObjectEntry:
         self._see_bucket()
         capabilities, size = self.capabilities, request.body.size
-        parameters = envelope_parameters(envelope, self._settings.storage_classes)
-        # Without a digest of the whole, small parts let the server check what one request could not.
         settings = self._settings
+        parameters = envelope_parameters(envelope, settings.storage_classes)
+        if size <= LEAST_PART_BYTES <= capabilities.max_single_put_bytes:
+            return self._put(request, parameters)
+        # Without a digest of the whole, small parts let the server check what one request could not.
         threshold = settings.multipart_threshold if request.digests.kinds else settings.part_size
         in_parts = size > threshold and bool(capabilities.multipart_attests)
         if not in_parts and size <= capabilities.max_single_put_bytes:
