@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from contextvars import Context, copy_context
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +28,6 @@ from distributed.scheduler import KilledWorker
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
-from prefect.utilities.annotations import quote
 from prefect_dask.task_runners import DaskTaskRunner
 
 from exitdrill.errors import ExitdrillError, StoppedError, TransientError, WorkerDiedError
@@ -56,9 +56,9 @@ _AGAIN_AT_MOST = 3
 
 
 @task(name="exitdrill", task_run_name="{name}", retries=0, cache_policy=NO_CACHE, persist_result=False)
-def _carried(name: str, call: tuple[Job, Order]) -> Result:  # noqa: ARG001 - Prefect shows it
-    """What a Dask worker is given; its module is imported there."""
-    return carry(*call)
+def _carried(name: str, job: str, order: dict[str, str | None]) -> Result:  # noqa: ARG001 - Prefect shows it
+    """What a Dask worker is given: plain values, which neither Prefect nor Dask looks into for tasks to wait for."""
+    return carry(Job.from_json(job), Order(**order))  # type: ignore[arg-type]  # what `asdict` gave
 
 
 class _Leg:
@@ -95,6 +95,8 @@ class _Errand:
             self._end()
             self._conductor.failed(self._leg, self.by)
             raise
+        with suppress(ExitdrillError):  # only for show
+            self._conductor.pass_on_news()
         self._end()
         return result
 
@@ -202,6 +204,7 @@ class DaskConductor(PrefectConductor):
         self._gate = threading.Lock()
         self._ended = threading.Event()
         self._follower: threading.Thread | None = None
+        self._news, self._since = threading.Lock(), -1.0
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         """Let running tasks end; let go of the cluster and of the table of claims."""
@@ -277,7 +280,7 @@ class DaskConductor(PrefectConductor):
         try:
             client = self._client()
             if shown:
-                parameters = {"name": name, "call": quote((job, order))}
+                parameters = {"name": name, "job": job.to_json(), "order": asdict(order)}
                 return self._runner_on_cluster().submit(_carried, parameters)
             return client.submit(carry, job, order, pure=False)
         except (Exception, asyncio.CancelledError) as exc:
@@ -319,20 +322,29 @@ class DaskConductor(PrefectConductor):
 
     def _follow(self) -> None:
         """Pass on how far parts are, and a wish to stop."""
-        who, since, told = watch_of(self.directory), -1.0, False
+        told = False
         while not self._ended.wait(_POLL_SECONDS):
             try:
-                standing, later = self._table.standing(self.directory.id, max(since, 0.0))
-                for part in standing if since >= 0 else ():
-                    counts = part.objects, part.size_bytes, part.errors
-                    who.tick(Tick(part.leg, part.asset, *counts, parts=(part.part,)))
-                since = later
+                self.pass_on_news()
                 self._pass_on_stop()
                 told = False
             except ExitdrillError as error:
                 if not told:
                     self.note(f"no news of the cluster's parts: {error}")
                 told = True
+
+    def pass_on_news(self) -> None:
+        """Pass on how far the parts of legs are that are under way. Raises what the table of claims raises."""
+        who = watch_of(self.directory)
+        with self._news:
+            standing, later = self._table.standing(self.directory.id, max(self._since, 0.0))
+            # What was there before we began to look is part of what the phase began with.
+            moved, self._since = (standing if self._since >= 0 else []), later
+            for part in moved:
+                leg = self._legs.get((part.leg, part.asset))
+                if leg is not None and leg.errands:
+                    counts = part.objects, part.size_bytes, part.errors
+                    who.tick(Tick(part.leg, part.asset, *counts, parts=(part.part,)))
 
     def _pass_on_stop(self) -> None:
         with self._gate:
