@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Callable, Generator, Iterator
 
 import pytest
+from hypothesis import settings
 
 from exitdrill.emulator import Running, emulator
 from exitdrill.emulator.install import azurite_js, node
@@ -16,6 +17,10 @@ from exitdrill.errors import NotReadyError
 from postgres import postgres_server
 
 _REQUIRE_ALL = "EXITDRILL_REQUIRE_ALL"
+
+# How long an example takes says more about the machine's other work than about the code; pytest-timeout bounds a test.
+settings.register_profile("exitdrill", deadline=None)
+settings.load_profile("exitdrill")
 
 
 def _required() -> bool:

@@ -424,6 +424,8 @@ class ObjectStore(ABC):
                 raise ChangedError(msg, resource=self.describe(key))
             chunks: list[bytes] = []
             for chunk in raw.chunks if raw.whole is None else (raw.whole(),):
+                if not chunk:  # a connector may give one for an empty object
+                    continue
                 chunks.append(chunk)
                 found += len(chunk)
                 if found > size:
