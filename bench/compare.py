@@ -74,7 +74,7 @@ class Comparison:
         folder.mkdir()
         with ExitStack() as stack:
             stack.callback(shutil.rmtree, folder)
-            yield folder, stack.enter_context(self.places.bucket(f"bench-{self._count}"))
+            yield folder, stack.enter_context(self.places.bucket(f"bench-{self.places.round_trip_ms:g}-{self._count}"))
 
     def swept(self, client: str) -> Sequence[int]:
         """The concurrencies to try with a client."""

@@ -1,8 +1,9 @@
 """The servers of a comparison, as clients reach them, and emptying a bucket between runs."""
 
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -34,20 +35,22 @@ class Places:
     """Settings of a place with ``connector: s3``."""
     s3_near: Mapping[str, str]
     """The same target without the delay, for what is not timed."""
+    folders: Path | None = None
+    """Where the target keeps its buckets as folders; emptying one by its API can take minutes."""
     round_trip_ms: float = 0.0
 
     @contextmanager
     def bucket(self, name: str) -> Iterator[str]:
-        """A bucket for the length of the context."""
+        """A bucket for the length of the context, under a name that was not used before."""
         client = self._client()
         client.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
         try:
             yield name
         finally:
-            while there := client.list_objects_v2(Bucket=name).get("Contents"):
-                keys: Any = [{"Key": item["Key"]} for item in there]
-                client.delete_objects(Bucket=name, Delete={"Objects": keys, "Quiet": True})
-            client.delete_bucket(Bucket=name)
+            if self.folders is not None:
+                shutil.rmtree(self.folders / name)
+            else:
+                _remove(client, name)
             client.close()
 
     def objects(self, bucket: str) -> int:
@@ -69,6 +72,13 @@ class Places:
         )
 
 
+def _remove(client: "S3Client", bucket: str) -> None:
+    while there := client.list_objects_v2(Bucket=bucket).get("Contents"):
+        keys: Any = [{"Key": item["Key"]} for item in there]
+        client.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
+    client.delete_bucket(Bucket=bucket)
+
+
 @contextmanager
 def places(works: Iterable[Stored], directory: Path, s3: str = "fast", *, log: bool = False) -> Iterator[Places]:
     """Start the servers. Raises NotReadyError if one does not start.
@@ -82,7 +92,8 @@ def places(works: Iterable[Stored], directory: Path, s3: str = "fast", *, log: b
     with ExitStack() as stack:
         azure = stack.enter_context(azure_server(works, directory / "azure", log=log))
         target = stack.enter_context(S3_SERVERS[s3]().start(directory / "s3"))
-        yield Places(azure, target.settings, target.settings)
+        folders = directory / "s3" / "data" if s3 == "rclone" else None
+        yield Places(azure, target.settings, target.settings, folders)
 
 
 @contextmanager
@@ -98,4 +109,4 @@ def far(near: Places, directory: Path, round_trip_ms: float) -> Iterator[Places]
 
         azure = {**near.azure, "endpoint": behind("delay-azure", near.azure["endpoint"])}
         s3 = {**near.s3, "endpoint": behind("delay-s3", near.s3["endpoint"])}
-        yield Places(azure, s3, near.s3_near, round_trip_ms)
+        yield replace(near, azure=azure, s3=s3, round_trip_ms=round_trip_ms)
