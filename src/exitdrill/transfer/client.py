@@ -27,6 +27,8 @@ _BEAT_SECONDS = 0.5
 _STOP_SECONDS = 90.0
 _STALL_SECONDS = 900.0
 _READER_SECONDS = 5.0
+_ARENAS = {"MALLOC_ARENA_MAX": "2"}
+"""glibc keeps a heap a thread otherwise, and with it what each of many threads once needed."""
 _PROXIED = ("NO_PROXY", "no_proxy")
 _BEFORE_CUT = frozenset({"inventory", "evacuate", "last look"})
 
@@ -101,7 +103,7 @@ def run_job(job: Job, who: Watch | None = None) -> Result:
             stderr=errors,
             text=True,
             encoding="utf-8",
-            env=environ,
+            env={**_ARENAS, **environ},
             start_new_session=True,
         )
     follower = _Follower(process, job, who, log)

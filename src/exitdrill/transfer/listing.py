@@ -20,9 +20,9 @@ from exitdrill.transfer.sorting import entry_batches
 
 __all__ = ["listed_batches"]
 
-_MOST_THREADS = 8
+_MOST_THREADS = 4
 _PIECES = 64
-_AHEAD = 4
+_AHEAD = 2
 """Batches of up to a thousand rows that each piece may be ahead."""
 _SUBMITTED = 4
 """Pieces waiting or read ahead, for each thread."""

@@ -27,6 +27,8 @@ PACK_BYTES = 32 * 1024 * 1024
 """When a pack is closed. Two are held in memory, one filling and one being written."""
 MEMBER_BYTES = 1024 * 1024
 """The largest object that goes into a pack."""
+_MEMBERS = 2000
+"""A pack is closed at so many objects too: what is kept of each beside its bytes is memory as well."""
 _OLD_SECONDS = 5.0
 """A pack is closed after this time too, so that a slow source does not keep rows uncommitted for long."""
 _SHELF_PACKS = 2
@@ -122,7 +124,7 @@ class Packing:
         row = parcel.row
         facts = PackFacts(row.key, row.modified, row.etag, parcel.digests.sha256, parcel.envelope)
         with self._room:
-            while self._builder.full and not self._closed:
+            while self._is_full and not self._closed:
                 if self._full is None:
                     self._hand_over()
                 else:
@@ -132,7 +134,7 @@ class Packing:
             if not self._members:
                 self._began = time.monotonic()
             self._members.append((n, parcel, offset))
-            if self._builder.full and self._full is None:
+            if self._is_full and self._full is None:
                 self._hand_over()
 
     def written(self, *, last: bool) -> list[tuple[int, LedgerRow]]:
@@ -150,6 +152,10 @@ class Packing:
         with self._room:
             self._closed = True
             self._room.notify_all()
+
+    @property
+    def _is_full(self) -> bool:
+        return self._builder.full or self._builder.members >= _MEMBERS
 
     def _fill(self) -> None:
         self._builder = PackBuilder(self._pack_bytes)

@@ -40,7 +40,7 @@ __all__ = [
     "sort_rows",
 ]
 
-_RUN_ROWS = 50_000
+_RUN_ROWS = 10_000
 _RUN_BYTES = 32 * 1024 * 1024
 _FAN_IN = 64
 _GROUP_BYTES = 256 * 1024
