@@ -50,7 +50,7 @@ class AzureSettings(Settings):
     include: Include = Include()
     connection_timeout_seconds: float = Field(default=10.0, gt=0, le=300)
     read_timeout_seconds: float = Field(default=60.0, gt=0, le=3600)
-    page_size: int = Field(default=5000, ge=1, le=5000)
+    page_size: int = Field(default=1000, ge=1, le=5000)
     """Blobs a listing page."""
     listing: Literal["auto", "xml", "arrow"] = "auto"
     """The form of listings: Arrow where the service gives it, XML where it does not. ``auto`` asks for Arrow only where

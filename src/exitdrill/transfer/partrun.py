@@ -33,7 +33,7 @@ Copy = Callable[[Row, UploadMemory], LedgerRow | Parcel]
 _COMMIT_ROWS = 1000
 _COMMIT_SECONDS = 1.0
 _DOWN_AFTER = 50
-_BATCH = 4096
+_BATCH = 1024
 
 
 @dataclass(slots=True)

@@ -46,7 +46,7 @@ __all__ = [
     "write_part",
 ]
 
-_BATCH = 4096
+_BATCH = 1024
 _BATCH_BYTES = 8 * 1024 * 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SUMMARY = "exitdrill"
