@@ -1,5 +1,6 @@
 """A PostgreSQL server for tests: Debian's package, in a folder of its own, on loopback, as an unprivileged user."""
 
+import ctypes
 import os
 import pwd
 import shutil
@@ -29,6 +30,11 @@ def _binaries() -> Path:
 def _user() -> str | None:
     """Whom the server runs as: it refuses to run as root."""
     return "postgres" if os.geteuid() == 0 else None
+
+
+def _end_with_us() -> None:
+    """Have the kernel stop the server when these tests are killed (prctl(2), PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGINT)
 
 
 def free_port() -> int:
@@ -69,6 +75,7 @@ def postgres_server() -> Iterator[str]:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_end_with_us,  # noqa: PLW1509 - one call into the kernel, no lock to inherit
             )
         try:
             _wait(server, port, folder / "log")
