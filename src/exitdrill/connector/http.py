@@ -375,7 +375,7 @@ class HttpPool:
         if isinstance(exc, ssl.SSLCertVerificationError):
             hint = "name the certificates to trust in ca_bundle, or find out who answers there"
             return ConnectorError(f"could not {action}: {exc.verify_message}", resource=resource, hint=hint)
-        return TransientError(f"could not {action} ({self.authority}): {_short(exc)}", resource=resource)
+        return TransientError(f"could not {action}: {_short(exc)} ({self.authority})", resource=resource)
 
 
 def _sent(connection: Connection, head: bytes, body: RequestBody) -> bool:
