@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 
 from exitdrill.connector.objects import UploadMemory
 from exitdrill.connector.window import Slots
-from exitdrill.errors import StoppedError, TransientError
+from exitdrill.errors import RunError, StoppedError, TransientError
 from exitdrill.model.objects import Outcome
 from exitdrill.transfer.crew import Crew
 from exitdrill.transfer.packing import Packing, Parcel
@@ -178,7 +178,8 @@ class PartRun(Generic[Row]):
         if self._stopped():
             raise StoppedError("stopped")
         try:
-            result = self._in_slot(row, RowMemory(work, n))
+            with self._slots.held(self._stopped):
+                result = self._copy(row, RowMemory(work, n))
         except TransientError as error:
             if (refused := self._failed(n, row, error, last=last)) is None:
                 return
@@ -187,9 +188,10 @@ class PartRun(Generic[Row]):
             self._down = 0
             self._answered = True
         if isinstance(result, Parcel):
+            if self._packing is None:
+                raise RunError("an object was brought for a pack, and there are none", resource=str(self._target))
             arrived = True
-            if self._packing is not None:
-                self._packing.put(n, result)
+            self._packing.put(n, result)
         else:
             arrived = result.arrived if self._leg == "rebuild" else result.evacuated
             with self._lock:
@@ -200,16 +202,6 @@ class PartRun(Generic[Row]):
         with self._lock:
             self._meter.objects += 1
             self._meter.errors += not arrived
-
-    def _in_slot(self, row: Row, memory: UploadMemory) -> LedgerRow | Parcel:
-        self._slots.acquire(self._stopped)
-        ok = False
-        try:
-            result = self._copy(row, memory)
-            ok = True
-        finally:
-            self._slots.release(ok)
-        return result
 
     def _failed(self, n: int, row: Row, error: TransientError, *, last: bool) -> LedgerRow | None:
         """What becomes of an object whose place did not answer: another try, or the end of it, or of the leg."""
