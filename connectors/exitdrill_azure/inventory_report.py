@@ -21,7 +21,15 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from exitdrill.connector.objects import ObjectStore
-from exitdrill.connector.reports import InventoryReport, ReportFile, ReportSource, moment_of, read_whole, truth_of
+from exitdrill.connector.reports import (
+    InventoryReport,
+    ReportFile,
+    ReportSource,
+    complete,
+    moment_of,
+    read_whole,
+    truth_of,
+)
 from exitdrill.errors import ConnectorError, DigestError, NotFoundError
 from exitdrill.model.digests import Digests
 from exitdrill.model.objects import ObjectEntry
@@ -147,12 +155,7 @@ def newest_report(store: ObjectStore, container: str, prefix: str, source: Repor
         DigestError: A manifest is not the one its checksum is of.
         ConnectorError: It makes no sense, leaves something out, or it is not said which of several rules is meant.
     """
-    for key in _candidates(store, source):
-        try:
-            checksum = read_whole(store, key.removesuffix("json") + "checksum")
-        except NotFoundError:
-            _LOG.info("%s is not complete yet", store.describe(key))
-            continue
+    for key, checksum in complete(store, _candidates(store, source)):
         manifest = _manifest(store, key, checksum)
         if manifest.status != "Succeeded" and source.manifest is None:
             _LOG.warning("%s: %s, so an older one is looked for", store.describe(key), manifest.status)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-import logging
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -20,13 +19,20 @@ from urllib.parse import unquote_plus
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from exitdrill.connector.objects import ObjectStore
-from exitdrill.connector.reports import InventoryReport, ReportFile, ReportSource, moment_of, read_whole, truth_of
+from exitdrill.connector.reports import (
+    InventoryReport,
+    ReportFile,
+    ReportSource,
+    complete,
+    moment_of,
+    read_whole,
+    truth_of,
+)
 from exitdrill.errors import ConnectorError, DigestError, NotFoundError, UnsupportedError
 from exitdrill.model.objects import ObjectEntry
 
 __all__ = ["S3InventoryReport", "newest_report"]
 
-_LOG = logging.getLogger(__name__)
 _MANIFEST = re.compile(r"(?:.*/)?([^/]+)/(\d{4}-\d\d-\d\dT\d\d-\d\dZ)/manifest\.json", re.DOTALL)
 _TRIED = 8
 """Reports looked at, newest first, until one is complete."""
@@ -113,12 +119,7 @@ def newest_report(store: ObjectStore, bucket: str, source: ReportSource) -> S3In
         UnsupportedError: It is in ORC.
         ConnectorError: It makes no sense, or is about another bucket.
     """
-    for key in _candidates(store, source):
-        try:
-            checksum = read_whole(store, key.removesuffix("json") + "checksum")
-        except NotFoundError:
-            _LOG.info("%s is not complete yet", store.describe(key))
-            continue
+    for key, checksum in complete(store, _candidates(store, source)):
         manifest = _manifest(store, key, checksum)
         if manifest.bucket == bucket:
             return S3InventoryReport(store, key, manifest)

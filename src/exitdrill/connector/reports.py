@@ -14,10 +14,11 @@ import errno
 import gzip
 import hashlib
 import io
+import logging
 import tempfile
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -25,14 +26,15 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from exitdrill.connector.objects import ObjectStore, ReadStream
-from exitdrill.errors import ConnectorError, DigestError, NoSpaceError
+from exitdrill.errors import ConnectorError, DigestError, NoSpaceError, NotFoundError
 from exitdrill.model.objects import ObjectEntry
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["InventoryReport", "ReportFile", "ReportSource", "moment_of", "read_whole", "truth_of"]
+__all__ = ["InventoryReport", "ReportFile", "ReportSource", "complete", "moment_of", "read_whole", "truth_of"]
 
+_LOG = logging.getLogger(__name__)
 _BATCH_ROWS = 4096
 _LINE_MOST = 256 * 1024
 """Characters a line of CSV may have: keys and metadata are far smaller."""
@@ -277,6 +279,20 @@ def truth_of(value: object) -> bool | None:
         msg = f"neither true nor false: {value!r}"
         raise ValueError(msg)
     return words[text]
+
+
+def complete(store: ObjectStore, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    """Those manifests (``….json``) whose checksum lies beside them, with it: it is written last.
+
+    Raises ConnectorError.
+    """
+    for key in keys:
+        try:
+            checksum = read_whole(store, key.removesuffix("json") + "checksum")
+        except NotFoundError:
+            _LOG.info("%s is not complete yet", store.describe(key))
+            continue
+        yield key, checksum
 
 
 def read_whole(store: ObjectStore, key: str) -> bytes:
