@@ -40,7 +40,7 @@ class FaultKind(StrEnum):
     CORRUPT_REQUEST = "corrupt request"
     """The byte at ``at_byte`` of the request's body goes on with one bit flipped."""
     STATUS = "status"
-    """The proxy answers ``status`` itself; the upstream sees nothing."""
+    """The proxy answers ``status`` itself, ``seconds`` late; the upstream sees nothing."""
     CLOSE = "close"
     """The connection is closed without an answer; the upstream sees nothing."""
     LOSE_ANSWER = "lose answer"
@@ -61,7 +61,7 @@ class Fault:
     count: int | None = 1
     """How many it then hits; None for all."""
     seconds: float = 0.0
-    """How long a delay is."""
+    """How late an answer is."""
     at_byte: int = 0
     """Where in the body, in bytes from its start; chunk framing does not count."""
     status: int = 503
@@ -191,6 +191,7 @@ class FaultProxy:
         fault = self._choose(request)
         kind = fault.kind if fault else None
         if fault and kind in (FaultKind.CLOSE, FaultKind.STATUS):
+            time.sleep(fault.seconds)
             self._answer_alone(fault, request, client)
             return False
         early = self._forward(request, client, upstream, fault)
