@@ -140,7 +140,7 @@ class LegRecord:
     spans: tuple[Span, ...] = ()
     """When any of its jobs was under way, in drill time and in order. A crash leaves out what was under way then."""
     busy_ns: int = 0
-    """Time of its workers, added up: each from its start to its end. Of jobs that ended well only."""
+    """Time of its jobs, added up: each from when it was asked for to its answer. Of jobs that ended well only."""
     longest_ns: int = 0
     """The longest of those jobs."""
 

@@ -65,4 +65,4 @@ class Result:
     waited_ns: int = 0
     limited_ns: int = 0
     busy_ns: int = 0
-    """From the worker's start to its end."""
+    """From when it was asked for, with the start of a worker if one had to be started, to the answer."""
