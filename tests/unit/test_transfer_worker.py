@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from exitdrill.connector.objects import BytesBody, WriteRequest
 from exitdrill.connector.provider import Endpoint
 from exitdrill.connector.registry import connector
 from exitdrill.errors import (
+    ExitdrillError,
     NotFoundError,
     RunError,
     RunLockedError,
@@ -30,7 +32,7 @@ from exitdrill.errors import (
 from exitdrill.plan.drill import Asset, DrillPlan, Level, Mode, Objectives, Phase, Place, Playbook, Route, Step
 from exitdrill.testing.runs import T0
 from exitdrill.transfer import client
-from exitdrill.transfer.client import Watch, run_job, watch
+from exitdrill.transfer.client import Watch, run_job, start_ahead, watch
 from exitdrill.transfer.cut import Cut, Refuser, load_cut, make_cut, scrubbed
 from exitdrill.transfer.inventory import inventory_counts
 from exitdrill.transfer.job import Job, Tick
@@ -373,6 +375,26 @@ def test_a_worker_is_not_kept_after_an_error(directory: RunDirectory, started: "
             run_job(_job(directory, "no such task"))
         run_job(_job(directory, "inventory", part_rows=20))
     assert len(started) == 2
+
+
+def test_workers_started_ahead_carry_out_the_first_jobs(
+    directory: RunDirectory, started: "list[subprocess.Popen[str]]"
+) -> None:
+    """Jobs take workers that were started for them, also while those still load; one that cannot load says why."""
+    with watch(directory, Watch(lambda _: None, lambda: False)):
+        start_ahead(directory, 2)
+        with ThreadPoolExecutor(2) as pool:
+            run_job(_job(directory, "inventory", part_rows=20))
+            list(pool.map(run_job, [_job(directory, "evacuate", n) for n in (1, 2)]))
+        assert len(started) == 2
+    assert [process.poll() for process in started] == [0, 0]
+    plan = json.loads(directory.plan.read_text())
+    plan["places"][0]["connector"] = "elsewhere"
+    directory.plan.write_text(json.dumps(plan))
+    with watch(directory, Watch(lambda _: None, lambda: False)):
+        start_ahead(directory, 1)
+        with pytest.raises(ExitdrillError, match="elsewhere"):
+            run_job(_job(directory, "inventory", part_rows=20))
 
 
 def test_workers_that_could_reach_the_source_end_with_the_cut(

@@ -31,7 +31,7 @@ from exitdrill.playbook.conductor import Answer, Conductor, Question
 from exitdrill.playbook.emulators import ready_emulators
 from exitdrill.playbook.recording import note_clock_step, run_record
 from exitdrill.playbook.run import Run
-from exitdrill.transfer.client import Watch, watch
+from exitdrill.transfer.client import Watch, start_ahead, watch
 from exitdrill.transfer.job import Job
 from exitdrill.transfer.layout import write_atomic
 
@@ -67,6 +67,8 @@ def execute(run: Run, conductor: Conductor, *, before: str | None = None) -> Non
     with watch(run.directory, who):
         try:
             ready_emulators(run)
+            if before is None and not run.plan.engine.spread:
+                start_ahead(run.directory, conductor.width)
             for phase in run.plan.playbook.phases:
                 if phase.name == before:
                     return

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from exitdrill.errors import RunError, StoppedError, TransientError, WorkerDiedError, from_json
 from exitdrill.transfer.cut import Cut, cut_for
-from exitdrill.transfer.job import Job, Result, Tick
+from exitdrill.transfer.job import READY, Job, Result, Tick
 from exitdrill.transfer.layout import RunDirectory
 from exitdrill.transfer.workers import Kind, Worker, keep, keeping, take
 
-__all__ = ["Watch", "cores", "run_job", "watch", "watch_of"]
+__all__ = ["Watch", "cores", "run_job", "start_ahead", "watch", "watch_of"]
 
 _BEAT_SECONDS = 0.5
 _STOP_SECONDS = 90.0
@@ -85,14 +85,8 @@ def run_job(job: Job, who: Watch | None = None) -> Result:
     """
     directory = RunDirectory(Path(job.directory))
     who = watch_of(directory) if who is None else who
-    cut = cut_for(directory, job)
-    environ = dict((who.environ_cut_early or who.environ)() if job.cut_early else who.environ())
-    if cut is not None:
-        if job.task in _BEFORE_CUT:
-            raise RunError(f"{job.task} needs the source, which is cut off", resource=job.directory)
-        environ = _direct(cut.scrub(environ), cut)
     began_ns = time.monotonic_ns()
-    worker = take(directory, Kind(environ, cut))
+    worker = take(directory, _kind(directory, job, who))
     try:
         result, stays = _Follower(worker, job, who).follow()
     except BaseException:
@@ -103,6 +97,26 @@ def run_job(job: Job, who: Watch | None = None) -> Result:
     else:  # it ends by itself
         worker.end(_ENDING_SECONDS)
     return replace(result, busy_ns=time.monotonic_ns() - began_ns)
+
+
+def start_ahead(directory: RunDirectory, workers: int) -> None:
+    """Start workers for jobs to come and keep them, so that starting them takes nobody's time. Needs a `watch`."""
+    job = Job(READY, str(directory.path))
+    for _ in range(workers):
+        worker = Worker(_kind(directory, job, watch_of(directory)), directory.logs)
+        worker.tell(job.to_json())
+        keep(directory, worker)
+
+
+def _kind(directory: RunDirectory, job: Job, who: Watch) -> Kind:
+    """What a worker for this job starts with. Raises RunError for one that needs the source after the cut."""
+    cut = cut_for(directory, job)
+    environ = dict((who.environ_cut_early or who.environ)() if job.cut_early else who.environ())
+    if cut is not None:
+        if job.task in _BEFORE_CUT:
+            raise RunError(f"{job.task} needs the source, which is cut off", resource=job.directory)
+        environ = _direct(cut.scrub(environ), cut)
+    return Kind(environ, cut)
 
 
 def _direct(environ: Mapping[str, str], cut: Cut) -> dict[str, str]:
@@ -141,6 +155,8 @@ class _Follower:
         try:
             message = json.loads(line)
             kind = message.pop("is")
+            if kind == "ready":
+                return None
             if kind == "tick":
                 now = tuple(int(message[name]) for name in ("objects", "size_bytes", "errors", "beats"))
             elif kind == "refused":

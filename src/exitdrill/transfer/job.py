@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
-__all__ = ["CUT_EARLY", "Job", "Result", "Tick"]
+__all__ = ["CUT_EARLY", "READY", "Job", "Result", "Tick"]
 
 CUT_EARLY = "cut early"
 """The option of a job that must be cut off from the source although the run is not yet."""
+READY = "ready"
+"""The task that does nothing but load what other tasks need."""
 
 
 @dataclass(frozen=True, slots=True)

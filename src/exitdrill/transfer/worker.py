@@ -23,7 +23,7 @@ from exitdrill.connector.retry import Tally
 from exitdrill.errors import ExitdrillError, RunError
 from exitdrill.transfer.claims import claimed_elsewhere
 from exitdrill.transfer.cut import Cut, Refuser, cut_for
-from exitdrill.transfer.job import Job
+from exitdrill.transfer.job import READY, Job
 from exitdrill.transfer.layout import RunDirectory
 from exitdrill.transfer.partrun import Meter
 
@@ -90,6 +90,9 @@ class _Worker:
     def carry_out(self, job: Job) -> bool:
         """Answer one job; whether another may follow."""
         directory = RunDirectory(Path(job.directory))
+        if job.task == READY:
+            self._ready(job, directory)
+            return True
         if job.parts and claimed_elsewhere(directory):
             facts, tally = self._do(job, directory)
         else:
@@ -104,6 +107,13 @@ class _Worker:
         stays = not self._stopped() and threading.active_count() == _OWN_THREADS
         self._wire.say("result", facts=facts, stays=stays, **cost)
         return stays
+
+    def _ready(self, job: Job, directory: RunDirectory) -> None:
+        self._enforce(cut_for(directory, job))
+        from exitdrill.transfer.tasks import load_connectors
+
+        load_connectors(directory)
+        self._wire.say("ready")
 
     def _do(self, job: Job, directory: RunDirectory) -> tuple[Mapping[str, Any], Tally]:
         self._enforce(cut_for(directory, job))

@@ -41,15 +41,15 @@ class Worker:
 
     Args:
         kind: What it starts with.
-        log: Where its standard error goes, after what is there.
+        logs: The folder of the log that its standard error goes to.
     """
 
-    def __init__(self, kind: Kind, log: Path) -> None:
+    def __init__(self, kind: Kind, logs: Path) -> None:
         """See the class."""
-        self.kind, self.log = kind, log
+        self.kind, self.log = kind, logs / "worker.log"
         self.lines: queue.Queue[str | None] = queue.Queue()
         """What it says, line by line; None once it has ended."""
-        with log.open("ab") as errors:
+        with self.log.open("ab") as errors:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "exitdrill.transfer.worker"],
                 stdin=subprocess.PIPE,
@@ -166,7 +166,7 @@ def take(directory: RunDirectory, kind: Kind) -> Worker:
     """A worker of that kind: one that waits for a job, or a new one."""
     idle = _idle.get(str(directory.path))
     kept = None if idle is None else idle.take(kind)
-    return kept or Worker(kind, directory.logs / "worker.log")
+    return kept or Worker(kind, directory.logs)
 
 
 def keep(directory: RunDirectory, worker: Worker) -> None:

@@ -19,6 +19,7 @@ from exitdrill.playbook.cluster import cluster_checks, vault_check
 from exitdrill.playbook.recording import ROLES, run_record
 from exitdrill.playbook.run import Run
 from exitdrill.transfer.claims import claim_table
+from exitdrill.transfer.client import start_ahead
 from exitdrill.transfer.cut import load_cut
 from exitdrill.transfer.layout import write_atomic
 
@@ -146,6 +147,8 @@ class Sever(Action):
         run = ctx.run
         if load_cut(run.directory.cut) is None:
             cut_off(run, ctx.conductor)
+            if not run.plan.engine.spread:
+                start_ahead(run.directory, ctx.conductor.width)
         run.state.put("cut", "probed", probe_cut(run, ctx.conductor))
 
 
