@@ -389,7 +389,8 @@ def test_workers_started_ahead_carry_out_the_first_jobs(
         assert len(started) == 2
     assert [process.poll() for process in started] == [0, 0]
     plan = json.loads(directory.plan.read_text())
-    plan["source"]["connector"] = "elsewhere"
+    for place in plan["places"].values() if isinstance(plan["places"], dict) else plan["places"]:
+        place["connector"] = "elsewhere"
     directory.plan.write_text(json.dumps(plan))
     with watch(directory, Watch(lambda _: None, lambda: False)):
         start_ahead(directory, 1)
