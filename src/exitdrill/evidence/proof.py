@@ -6,7 +6,9 @@ That suffices because leaves are in order, which whoever recomputes the root fro
 
 A proof leads to a root and says nothing about it: that the root is the one that was sealed must be checked by other
 means. An RFC 6962 root does not cover the tree's size, so numbers of objects and of leaves are the proof's claim; that
-neighbours are neighbours does not depend on them, but on the shape of their paths. Reading one is safe whatever is in the file: it is an `EvidenceError` or a proof.
+neighbours are neighbours does not depend on them, but on the shape of their paths.
+
+Reading a file is safe whatever is in it: it is an `EvidenceError` or a proof.
 """
 
 import base64
