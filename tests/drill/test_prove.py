@@ -93,7 +93,15 @@ def test_an_outsider_computes_the_same_root(run: Path) -> None:
     ledger = run / "ledger" / "case-files"
     rows = [row for path in ledger.glob("rebuild-*.parquet") for row in pq.read_table(path).to_pylist()]
     rows.sort(key=lambda row: row["key"].encode())
-    names = "content_type,content_encoding,content_language,content_disposition,cache_control,user,tags".split(",")
+    names = [
+        "content_type",
+        "content_encoding",
+        "content_language",
+        "content_disposition",
+        "cache_control",
+        "user",
+        "tags",
+    ]
     hashes = []
     for row in rows:
         key, data, envelope = row["key"].encode(), _OBJECTS[row["key"]], json.loads(row["envelope"])
