@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from exitdrill.plan.drill import DrillPlan
 
-__all__ = ["Approve", "AsJson", "Prefect", "Run", "Runs", "Verbose", "approvals", "set_up"]
+__all__ = ["Approve", "AsJson", "Prefect", "Run", "Runs", "Verbose", "approvals", "set_up", "wanted_key"]
 
 Runs = Annotated[
     Path, Parameter(env_var="EXITDRILL_RUNS", help="The folder of all runs, or the variable EXITDRILL_RUNS.")
@@ -72,3 +72,15 @@ def approvals(given: "Iterable[str]", plan: "DrillPlan") -> dict[str, str]:
             raise UsageError(f"no step {step!r} asks for a person", resource=plan.name, expected=f"one of: {known}")
         found[step] = name.strip()
     return found
+
+
+def wanted_key(key: str | None, key_hex: str | None) -> str:
+    """An object's key, given in one of two ways. Raises UsageError for none, both, or what is no UTF-8."""
+    if (key is None) == (key_hex is None):
+        raise UsageError("say which object: its key, or --key-hex")
+    if key is not None:
+        return key
+    try:
+        return bytes.fromhex(str(key_hex)).decode()
+    except ValueError as exc:
+        raise UsageError(f"--key-hex {key_hex!r} is no UTF-8 in hexadecimal") from exc

@@ -1,5 +1,7 @@
 """Putting together what a run measured, from its state and the footers of its parts."""
 
+from dataclasses import replace
+
 from exitdrill import __version__
 from exitdrill.assets.interface import asset_kind
 from exitdrill.clock import parse_utc
@@ -17,6 +19,7 @@ from exitdrill.model.record import (
     TeardownRecord,
 )
 from exitdrill.plan.drill import Asset
+from exitdrill.playbook.roots import roots_of
 from exitdrill.playbook.run import CLOCK_STEPS, Run, keep_clock_step
 from exitdrill.transfer.cut import Cut, load_cut
 
@@ -73,7 +76,8 @@ def _first_line(error: Exception) -> str:
 
 def _asset(run: Run, asset: Asset) -> AssetRecord:
     try:
-        return asset_kind(asset.kind).record(run.asset_context(asset, None))
+        measured = asset_kind(asset.kind).record(run.asset_context(asset, None))
+        return replace(measured, roots=roots_of(run, asset.name))
     except ExitdrillError as error:
         return AssetRecord(asset.name, asset.kind, error=str(error))
 

@@ -2,7 +2,7 @@
 
 from exitdrill.model.human import bytes_, count, duration, rate
 from exitdrill.model.objects import Outcome
-from exitdrill.model.record import AssetRecord, LegRecord, RunRecord
+from exitdrill.model.record import AssetRecord, LegRecord, ManifestRoots, RunRecord
 from exitdrill.plan.drill import DrillPlan
 from exitdrill.report._document import Bar, Block, Facts, Note, Table, Timeline
 from exitdrill.report._timing import legs_timing
@@ -136,7 +136,24 @@ def funnel(plan: DrillPlan, record: RunRecord) -> tuple[Block, ...]:
         text += f"re-read {count(checked.reread_objects, 'object')}, {bytes_(checked.reread_bytes)}; "
         text += f"{checked.different:,} different, {checked.missing:,} missing, {checked.extra:,} extra, "
         facts.append((asset.name, f"{text}{checked.unattested:,} unattested"))
-    return (*blocks, Facts(tuple(facts)))
+    blocks.append(Facts(tuple(facts)))
+    roots = tuple((asset.name, _roots(asset.roots)) for asset in record.assets if asset.roots is not None)
+    if roots:
+        blocks += [Note("Manifest roots, over key, size, SHA-256 and metadata of every object:"), Facts(roots)]
+    return tuple(blocks)
+
+
+def _roots(roots: ManifestRoots) -> str:
+    """Whether anything was lost or altered, in one line."""
+    if roots.same:
+        return f"source, vault and target: the same root {roots.source.root} ({count(roots.source.objects, 'object')})"
+    places = (("source", roots.source), ("vault", roots.vault), ("target", roots.target))
+    texts = [
+        f"{name} {root.root} ({count(root.objects, 'object')})" if root.root else f"{name} none, {root.why_not}"
+        for name, root in places
+    ]
+    known = {root.root for _, root in places if root.root}
+    return ("DIFFERENT: " if len(known) > 1 else "") + "; ".join(texts)
 
 
 def _stages(asset: AssetRecord) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from exitdrill.playbook.actions.cutting import cut_off, probe_cut
 from exitdrill.playbook.actions.legs import must_be_ready
 from exitdrill.playbook.cluster import cluster_checks, vault_check
 from exitdrill.playbook.recording import ROLES, run_record
+from exitdrill.playbook.roots import keep_roots
 from exitdrill.playbook.run import Run
 from exitdrill.transfer.claims import claim_table
 from exitdrill.transfer.client import start_ahead
@@ -153,13 +154,15 @@ class Sever(Action):
 
 
 class Seal(Action):
-    """``run.seal``: prove the cut once more, and write down what was measured."""
+    """``run.seal``: prove the cut once more, compute the manifests' roots, and write down what was measured."""
 
     def run(self, ctx: StepContext) -> None:
         """As `Action.run`."""
         run = ctx.run
         if load_cut(run.directory.cut) is not None:
             run.state.put("cut", "probed again", probe_cut(run, ctx.conductor))
+        for asset in run.plan.assets:
+            keep_roots(run, asset)
         data = codec.dump(run_record(run, RunStatus.RUNNING))
         write_atomic(run.directory.record, data)
 
