@@ -9,6 +9,7 @@ A person's answer is waited for in a lap of its own. `finish` writes the record 
 
 from collections.abc import Iterator
 from functools import partial
+from hashlib import sha256
 from threading import Timer
 
 from exitdrill.assess import assess
@@ -63,6 +64,8 @@ def execute(run: Run, conductor: Conductor, *, before: str | None = None) -> Non
 
     run.state.put("run", "width", conductor.width)
     cut_early = partial(run.environ, cut_early=True)
+    while run.notes:
+        run.options.progress.note(run.notes.pop(0))
     who = Watch(run.options.progress.tick, run.stop.is_set, refused, run.environ, cut_early)
     with watch(run.directory, who):
         try:
@@ -115,6 +118,8 @@ def _phase(run: Run, conductor: Conductor, phase: Phase) -> None:
         run.state.lap(stop())
         note_clock_step(run)
     run.journal.record("phase ends", phase=phase.name)
+    if not run.options.looking:
+        run.seal.checkpoint(timestamp=True)
 
 
 def _done(run: Run, step: Step) -> bool:
@@ -323,5 +328,16 @@ def _close(run: Run) -> Verdict:
     verdict = assess(run.plan, record)
     write_atomic(run.directory.record, codec.dump(record))
     write_atomic(run.directory.verdict, codec.dump(verdict))
-    run.journal.record("closed", status=record.status.value, judgement=verdict.judgement.value)
+    digests = {
+        path.name: sha256(path.read_bytes()).hexdigest() for path in (run.directory.record, run.directory.verdict)
+    }
+    words = partial(
+        run.journal.record,
+        "closed",
+        status=record.status.value,
+        judgement=verdict.judgement.value,
+        sha256=dict(digests),
+    )
+    if not run.seal.close(words):
+        run.options.progress.note("no key signed the end of this run: its evidence is not sealed; the journal says why")
     return verdict
