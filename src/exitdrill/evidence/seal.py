@@ -58,6 +58,7 @@ class Seal:
     """Seals one run's journal; used from one thread at a time.
 
     Args:
+        run_id: The run's, which names its log.
         directory: The run's.
         journal: Its journal, open.
         slots: The keys that are to sign.
@@ -67,6 +68,7 @@ class Seal:
 
     def __init__(
         self,
+        run_id: str,
         directory: RunDirectory,
         journal: Journal,
         slots: Sequence[KeySlot],
@@ -74,6 +76,7 @@ class Seal:
         why_untimed: str = "the drill names no timestamp authority",
     ) -> None:
         """See the class."""
+        self._origin = origin(run_id)
         self._directory, self._journal, self._slots = directory, journal, tuple(slots)
         self._authority, self._why_untimed = authority, why_untimed
         stored = stored_checkpoints(directory.checkpoints)
@@ -121,13 +124,13 @@ class Seal:
             NoSpaceError, ReadOnlyError: It cannot be written.
         """
         size, root = self._journal.head()
-        point = Checkpoint(origin(self._directory.id), size, root)
+        point = Checkpoint(self._origin, size, root)
         signers, errors = self._open()
         note, refused = sign_note(point.text, point.origin, signers)
         if note.signatures:
             self._number += 1
-            path = write_checkpoint(self._directory.checkpoints, self._number, size, note)
             keep_public(self._directory.path, [signer.key for signer in signers])
+            path = write_checkpoint(self._directory.checkpoints, self._number, size, note)
             if timestamp and self._authority is not None:
                 self._ask(self._authority, self._number, path, note.to_bytes())
         for failure in [*errors, *refused]:

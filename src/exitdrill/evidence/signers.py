@@ -1,4 +1,4 @@
-"""Keys that sign: in a file, on a PKCS#11 token, in a key service, through securesystemslib's signers.
+"""Keys that sign: in a file, on a PKCS#11 token, in a key service.
 
 A key is named by the path of a PEM file (PKCS#8, no passphrase), by the PEM text itself where a reference such as
 ``${env:NAME}`` stood for it, or by a URI of securesystemslib's: ``file2:PATH``, ``hsm:[ID][?label=TOKEN]``,
@@ -6,17 +6,19 @@ A key is named by the path of a PEM file (PKCS#8, no passphrase), by the PEM tex
 they sign: every signature is verified before it leaves this module, so that a token that holds another key is found
 out at once and not by an auditor.
 
-securesystemslib is imported when a key is opened, not before: it loads every SDK it can find.
+Tokens and services are reached through securesystemslib's signers. Keys in files are not, though it reads the same
+files and makes the same signatures: to import it is to import every cloud's SDK, and a drill's clock runs meanwhile.
 """
 
 import os
 import stat
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -33,40 +35,33 @@ _EXTRAS = {
     "hsm": "'exitdrill[hsm]'",
     "awskms": "'exitdrill[awskms]'",
     "azurekms": "'exitdrill[azurekms]'",
-    "gcpkms": "'securesystemslib[gcpkms]'",
-    "hv": "'securesystemslib[vault]'",
+    "gcpkms": "'securesystemslib[crypto,gcpkms]'",
+    "hv": "'securesystemslib[crypto,vault]'",
 }
 """What to install for each scheme."""
 
 
-class _Signature(Protocol):
-    signature: str
-
-
-class _Signs(Protocol):
-    """What is used of `securesystemslib.signer.Signer`."""
-
-    def sign(self, payload: bytes) -> _Signature:
-        """Sign."""
+Sign = Callable[[bytes], bytes]
+"""Makes the signature over a message; raises whatever it does."""
 
 
 class Signer:
     """One key that signs.
 
     Args:
-        inner: What signs.
+        make: Makes a signature.
         key: The public half.
         name: How messages call it; no secret.
     """
 
-    def __init__(self, inner: _Signs, key: PublicKey, name: str) -> None:
+    def __init__(self, make: Sign, key: PublicKey, name: str) -> None:
         """See the class."""
-        self._inner, self.key, self.name = inner, key, name
+        self._make, self.key, self.name = make, key, name
 
     def sign(self, message: bytes) -> bytes:
         """The signature over a message, verified. Raises SigningError."""
         try:
-            signature = bytes.fromhex(self._inner.sign(message).signature)
+            signature = self._make(message)
         except Exception as exc:  # tokens and services raise whatever their libraries do
             raise SigningError(f"does not sign: {_reason(exc)}", resource=self.name) from exc
         try:
@@ -170,16 +165,21 @@ def open_pem(data: bytes, name: str, public: PublicKey | None = None) -> Signer:
     key = PublicKey.of(private.public_key(), name)
     if public is not None and public.id != key.id:
         raise SigningError("is not the other half of the public key named with it", resource=name)
-    from securesystemslib.signer import CryptoSigner, SSlibKey
+    return Signer(partial(_sign, private), key, name)
 
-    return Signer(CryptoSigner(private, SSlibKey.from_crypto(private.public_key(), key.id)), key, name)
+
+def _sign(private: Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, message: bytes) -> bytes:
+    """As `PublicKey.verify` wants it."""
+    if isinstance(private, Ed25519PrivateKey):
+        return private.sign(message)
+    if isinstance(private, ec.EllipticCurvePrivateKey):
+        digest = hashes.SHA256() if private.curve.name == "secp256r1" else hashes.SHA384()
+        return private.sign(message, ec.ECDSA(digest))
+    pss = padding.PSS(padding.MGF1(hashes.SHA256()), padding.PSS.DIGEST_LENGTH)
+    return private.sign(message, pss, hashes.SHA256())
 
 
 def _open_uri(uri: str, scheme: str, public: PublicKey | None, pin: str | None, name: str) -> Signer:
-    from securesystemslib.exceptions import UnsupportedLibraryError
-    from securesystemslib.signer import Signer as AnySigner
-    from securesystemslib.signer import SSlibKey
-
     if public is None:
         raise SigningError("needs its public half", resource=name, expected="public: PATH beside key")
     if scheme == "hsm" and pin is None:
@@ -187,12 +187,20 @@ def _open_uri(uri: str, scheme: str, public: PublicKey | None, pin: str | None, 
     if scheme == "hsm" and not os.environ.get("PYKCS11LIB"):
         hint = "set PYKCS11LIB to the PKCS#11 library of the token, such as libykcs11.so"
         raise SigningError("the environment variable PYKCS11LIB is not set", resource=name, hint=hint)
-    secrets: Callable[[str], str] = lambda _which: pin or ""  # noqa: E731 - it is handed over at once
+    missing = SigningError(
+        "the library for this kind of key is not installed", resource=name, hint=f"pip install {_EXTRAS[scheme]}"
+    )
     try:
-        inner = AnySigner.from_priv_key_uri(uri, SSlibKey.from_crypto(public.crypto, public.id), secrets)
+        from securesystemslib.exceptions import UnsupportedLibraryError
+        from securesystemslib.signer import Signer as AnySigner
+        from securesystemslib.signer import SSlibKey
+    except ImportError as exc:
+        raise missing from exc
+    key = SSlibKey.from_crypto(public.crypto, public.id)
+    try:
+        inner = AnySigner.from_priv_key_uri(uri, key, lambda _which: pin or "")
     except UnsupportedLibraryError as exc:
-        hint = f"pip install {_EXTRAS[scheme]}"
-        raise SigningError("the library for this kind of key is not installed", resource=name, hint=hint) from exc
+        raise missing from exc
     except Exception as exc:  # tokens and services raise whatever their libraries do
         raise SigningError(f"cannot be opened: {_reason(exc)}", resource=name) from exc
-    return Signer(inner, public, name)
+    return Signer(lambda message: bytes.fromhex(inner.sign(message).signature), public, name)

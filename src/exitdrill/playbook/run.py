@@ -64,6 +64,8 @@ class RunOptions:
 
     approvals: Mapping[str, str] = field(default_factory=dict)
     """Step id to the name of the person who approved it beforehand, or confirms it was done."""
+    approver_keys: Mapping[str, str] = field(default_factory=dict)
+    """A person's name to the path of the private key that signs that person's answers."""
     progress: Progress = field(default_factory=Silent)
     looking: bool = False
     """It only looks whether the drill could start: nothing is sealed, and no key is made."""
@@ -210,7 +212,7 @@ def declare(plan: DrillPlan, runs: Path, options: RunOptions | None = None, cloc
     state = State(directory.state)
     _commit_seeds(plan, journal, state, {})
     state.put("run", "sessions", 1)
-    seal, notes = make_seal(plan, directory, journal, clock, os.environ, base)
+    seal, notes = make_seal(plan, facts, directory, journal, clock)
     if not options.looking:
         seal.announce(plan.evidence.threshold)
         seal.checkpoint(timestamp=True)
@@ -263,7 +265,7 @@ def reopen(path: Path, options: RunOptions | None = None, clock: Clock | None = 
         session = int(str(state.get("run", "sessions") or 1)) + 1
         state.put("run", "sessions", session)
         state.put("run", "status", None)
-        journal = Journal(directory.journal, drill_clock, session, roots(directory.checkpoints, directory.id))
+        journal = Journal(directory.journal, drill_clock, session, roots(directory.checkpoints, facts.run_id))
         undo.callback(journal.close)
         journal.record("resumed", downtime_ns=downtime.duration_ns, tool_version=__version__)
         state.lap(downtime)
@@ -271,7 +273,7 @@ def reopen(path: Path, options: RunOptions | None = None, clock: Clock | None = 
             keep_clock_step(state, int(behind_seconds * 1_000_000_000))
             journal.record("clock stepped", by_ns=int(behind_seconds * 1_000_000_000))
         _commit_seeds(plan, journal, state, seeds)
-        seal, notes = make_seal(plan, directory, journal, clock, os.environ, Path(facts.base))
+        seal, notes = make_seal(plan, facts, directory, journal, clock)
         seal.announce(plan.evidence.threshold)
         seal.checkpoint(timestamp=True)
         undo.pop_all()

@@ -4,6 +4,7 @@ Without keys in the drill the machine's own key signs; it is made when a run fir
 drill is told so.
 """
 
+import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -16,24 +17,24 @@ from exitdrill.evidence.seal import KeySlot, Seal
 from exitdrill.evidence.signers import Signer, open_signer
 from exitdrill.evidence.timestamps import Authority, load_roots
 from exitdrill.plan.drill import DrillPlan, Timestamps
-from exitdrill.transfer.layout import RunDirectory
+from exitdrill.transfer.layout import RunDirectory, RunFacts
 
 __all__ = ["authority", "key_slots", "make_seal"]
 
 
 def make_seal(
-    plan: DrillPlan, directory: RunDirectory, journal: Journal, clock: Clock, environ: Mapping[str, str], base: Path
+    plan: DrillPlan, facts: RunFacts, directory: RunDirectory, journal: Journal, clock: Clock
 ) -> tuple[Seal, list[str]]:
     """The seal of a run, and what is to be said to whoever runs it (more may come when a key is first opened).
 
     Args:
         plan: The drill.
+        facts: What the run is.
         directory: The run's.
         journal: The run's, open.
         clock: The machine's clocks.
-        environ: Where ``${env:NAME}`` is looked up.
-        base: Where relative paths in the drill start.
     """
+    base = Path(facts.base)
     notes: list[str] = []
     asked, why = None, "the drill names no timestamp authority"
     if plan.evidence.timestamps is not None:
@@ -41,7 +42,7 @@ def make_seal(
             asked = authority(plan.evidence.timestamps, clock, base)
         except TimestampError as error:
             why = str(error)
-    return Seal(directory, journal, key_slots(plan, environ, base, notes), asked, why), notes
+    return Seal(facts.run_id, directory, journal, key_slots(plan, os.environ, base, notes), asked, why), notes
 
 
 def key_slots(plan: DrillPlan, environ: Mapping[str, str], base: Path, notes: list[str]) -> list[KeySlot]:

@@ -1,12 +1,14 @@
 """Preflight of the evidence: each key signs something that is thrown away, each authority is asked once."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from exitdrill.clock import Stopwatch
 from exitdrill.errors import SigningError, TimestampError
 from exitdrill.evidence.keys import machine_key_path
 from exitdrill.evidence.publickey import PublicKey
 from exitdrill.evidence.seal import KeySlot
+from exitdrill.evidence.signers import open_key
 from exitdrill.model.record import Check
 from exitdrill.playbook.run import Run
 from exitdrill.playbook.sealing import authority, key_slots
@@ -57,11 +59,27 @@ def _key(slot: KeySlot) -> tuple[Check, str | None]:
 def _approvers(run: Run) -> Iterator[Check]:
     for step, paths in run.plan.evidence.approvers.items():
         try:
-            keys = [PublicKey.load(run.base / path) for path in paths]
+            keys = [PublicKey.load(run.base / Path(path).expanduser()) for path in paths]
+            _answers(run, step, keys)
         except SigningError as error:
             yield Check("approvers", step, ready=False, found=error.problem, action=error.hint)
         else:
-            yield Check("approvers", step, ready=True, found=", ".join(f"key {key.id[:16]}…" for key in keys))
+            found = ", ".join(f"key {key.id[:16]}…" for key in keys)
+            yield Check("approvers", step, ready=True, found=found)
+
+
+def _answers(run: Run, step: str, keys: list[PublicKey]) -> None:
+    """Of an answer given beforehand: that it will count when its step comes. Raises SigningError."""
+    name = run.options.approvals.get(step)
+    if name is None:
+        return
+    path = run.options.approver_keys.get(name)
+    if path is None:
+        raise SigningError(f"the answer of {name} cannot be signed", hint=f"--approver-key {name}=PATH")
+    signer = open_key(path, Path.cwd())
+    signer.sign(_PROBE)
+    if signer.key not in keys:
+        raise SigningError(f"{name} has another key", resource=signer.name, expected="one of evidence.approvers")
 
 
 def _authority(run: Run) -> Check:
