@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import rfc8785
+from pydantic import TypeAdapter, ValidationError
 
 from exitdrill.errors import EvidenceError
 from exitdrill.evidence import dsse
 from exitdrill.evidence.publickey import PublicKey
 from exitdrill.evidence.signers import Signer
 
-__all__ = ["APPROVAL_TYPE", "Approval", "sign_approval", "verify_approval"]
+__all__ = ["APPROVAL_TYPE", "Approval", "open_approval", "sign_approval", "verify_approval"]
 
 APPROVAL_TYPE = "application/vnd.exitdrill.approval+json"
 
@@ -46,6 +47,19 @@ def sign_approval(approval: Approval, signer: Signer) -> str:
     return dsse.sign(APPROVAL_TYPE, approval.to_bytes(), [signer]).decode()
 
 
+def open_approval(envelope: str, keys: Sequence[PublicKey], resource: str) -> tuple[Approval, PublicKey]:
+    """What somebody signed, and with which of the keys. Raises EvidenceError if none of them signed it."""
+    found = dsse.verify(envelope.encode(), keys, 1, APPROVAL_TYPE, resource)
+    refused = EvidenceError("not an approval", resource=resource, expected="the fields of one, as canonical JSON")
+    try:
+        approval = TypeAdapter(Approval).validate_json(found.payload, strict=True)
+    except ValidationError as exc:
+        raise refused from exc
+    if approval.to_bytes() != found.payload:
+        raise refused
+    return approval, found.keys[0]
+
+
 def verify_approval(envelope: str, expected: Approval, keys: Sequence[PublicKey], resource: str) -> PublicKey:
     """Check that one of the keys signed exactly this.
 
@@ -61,8 +75,8 @@ def verify_approval(envelope: str, expected: Approval, keys: Sequence[PublicKey]
     Raises:
         EvidenceError: None of them did, or something else was signed.
     """
-    found = dsse.verify(envelope.encode(), keys, 1, APPROVAL_TYPE, resource)
-    if found.payload != expected.to_bytes():
+    approval, key = open_approval(envelope, keys, resource)
+    if approval != expected:
         what = f"run {expected.run}, step {expected.step}, by {expected.name}"
         raise EvidenceError("signed for something else", resource=resource, expected=what)
-    return found.keys[0]
+    return key
