@@ -113,7 +113,7 @@ def test_securesystemslib_signs_the_same(tmp_path: Path, make: object, kind: Key
 
 def test_keys_that_are_not_taken(tmp_path: Path) -> None:
     """Weak or unusual kinds, keys with a passphrase, public ones for private ones and the other way round."""
-    weak = rsa.generate_private_key(65537, 1024)
+    weak = rsa.generate_private_key(65537, 1024)  # noqa: S505 - weak on purpose
     odd = dsa.generate_private_key(2048)
     curve = ec.generate_private_key(ec.SECP521R1())
     locked = _pem(Ed25519PrivateKey.generate(), BestAvailableEncryption(b"secret"))
@@ -147,7 +147,7 @@ def test_a_key_that_others_can_read(tmp_path: Path, mode: int, taken: bool) -> N
 
 
 def test_references_of_a_drill(tmp_path: Path) -> None:
-    """A key is a path from the drill's folder, a variable with the PEM text, or a file with it; errors show none of it."""
+    """A key is a path from the drill's folder, a variable with the PEM text, or a file with it; no error shows it."""
     data = _pem(Ed25519PrivateKey.generate())
     path = _file(tmp_path / "k.pem", data)
     public = open_key(str(path), tmp_path).key
