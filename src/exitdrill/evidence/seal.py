@@ -172,7 +172,7 @@ class Seal:
         self._asking.clear()
 
     def close(self, closed: Callable[[], None]) -> bool:
-        """The last checkpoints: after what was asked is answered, and over the journal's very end.
+        """The last checkpoints: one that is timestamped, and one over what the authority's answers added.
 
         Args:
             closed: Writes the journal's last event.
@@ -180,7 +180,6 @@ class Seal:
         Returns:
             Whether a key signed the end of the run.
         """
-        self.wait()
         closed()
         covered = self.checkpoint(timestamp=True)
         self.wait()
