@@ -1,12 +1,14 @@
-"""A key on a PKCS#11 token (SoftHSM), through securesystemslib's signer."""
+"""Keys that are not in a file: on a PKCS#11 token (SoftHSM), in a key service (moto), by securesystemslib's signers."""
 
 import os
 import shutil
 import subprocess
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
+from exitdrill.emulator import Running
 from exitdrill.errors import SigningError
 from exitdrill.evidence.keys import new_key
 from exitdrill.evidence.publickey import KeyKind, PublicKey
@@ -65,7 +67,7 @@ def test_what_a_token_refuses(tmp_path: Path, token: PublicKey) -> None:
         (_URI, "token.pub", "${env:WRONG}", "does not sign: PinIncorrect"),
         ("hsm:2?label=none", "token.pub", "${env:HSM_PIN}", "No PKCS#11 token found"),
         ("hsm:7?label=drill", "token.pub", "${env:HSM_PIN}", "could not find ECDSA private key"),
-        (_URI, "p256.pub", "${env:HSM_PIN}", "signs with another key"),
+        (_URI, "p256.pub", "${env:HSM_PIN}", "does not verify"),
     ):
         with pytest.raises(SigningError, match=said) as caught:
             open_signer(SigningKey(uri, public, pin), environ, tmp_path).sign(b"message")
@@ -74,3 +76,27 @@ def test_what_a_token_refuses(tmp_path: Path, token: PublicKey) -> None:
     with pytest.raises(SigningError, match="cannot be opened"):
         open_signer(SigningKey(_URI, "other.pem.pub", "${env:HSM_PIN}"), environ, tmp_path)
     assert os.environ.get("HSM_PIN") is None
+
+
+def test_a_key_service_signs(tmp_path: Path, moto: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key in AWS KMS is asked to sign a digest. moto's KMS hashes that once more: a fault which we find out at once.
+
+    Undone by hand, its signature is good: key, request and answer are as they should be.
+    """
+    boto3 = pytest.importorskip("boto3", reason="boto3: make setup")
+    settings = {name: str(value) for name, value in moto.settings.items()}
+    monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", settings["endpoint"])
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", settings["access_key_id"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", settings["secret_access_key"])
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    client = boto3.client("kms")
+    made = client.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")["KeyMetadata"]["KeyId"]
+    key = PublicKey.from_der(client.get_public_key(KeyId=made)["PublicKey"])
+    client.close()
+    (tmp_path / "kms.pub").write_bytes(key.pem)
+    signer = open_signer(SigningKey(f"awskms:{made}", "kms.pub"), {}, tmp_path)
+    key.verify(signer._make(b"message"), sha256(b"message").digest())
+    with pytest.raises(SigningError, match="does not verify"):
+        signer.sign(b"message")
+    with pytest.raises(SigningError, match=r"awskms:00000000"):
+        open_signer(SigningKey(f"awskms:{'0' * 8}", "kms.pub"), {}, tmp_path).sign(b"message")

@@ -67,8 +67,9 @@ class Signer:
         try:
             self.key.verify(signature, message)
         except EvidenceError as exc:
-            expected = f"signatures of the public key {self.key.id[:16]}…"
-            raise SigningError("signs with another key", resource=self.name, expected=expected) from exc
+            hint = "it may hold another key, or not sign in the way its kind of key does"
+            what = f"makes signatures that its public half {self.key.id[:16]}… does not verify"
+            raise SigningError(what, resource=self.name, hint=hint) from exc
         return signature
 
 
