@@ -15,6 +15,7 @@ from exitdrill.model.record import Check, RunStatus
 from exitdrill.playbook.action import Action, StepContext
 from exitdrill.playbook.actions.cutting import cut_off, probe_cut
 from exitdrill.playbook.actions.legs import must_be_ready
+from exitdrill.playbook.actions.signing import signing_checks
 from exitdrill.playbook.cluster import cluster_checks, vault_check
 from exitdrill.playbook.recording import ROLES, run_record
 from exitdrill.playbook.roots import keep_roots
@@ -60,6 +61,7 @@ def _checks(ctx: StepContext) -> Iterator[Check]:
         check = _place(ctx.run, role)
         reached = reached and check.ready
         yield check
+    yield from signing_checks(ctx.run)
     if not reached:
         return
     if ctx.run.plan.engine.spread:
