@@ -34,7 +34,7 @@ from exitdrill.model.record import RunRecord
 from exitdrill.plan.drill import DrillPlan
 from exitdrill.transfer.layout import RunDirectory, disk_errors, fsync_directory
 
-__all__ = ["BUNDLE", "DRILL_RESULT", "TEST_RESULT", "bundled", "write_bundle"]
+__all__ = ["BUNDLE", "DRILL_RESULT", "TEST_RESULT", "bundled", "manifests", "write_bundle"]
 
 BUNDLE = "evidence.zip"
 DRILL_RESULT = "statements/drill-result.dsse.json"
@@ -100,7 +100,7 @@ def write_bundle(
     beside = path.with_name(path.name + ".new")
     record, verdict = directory.record.read_bytes(), directory.verdict.read_bytes()
     measured = codec.load(RunRecord, record, "record.json")
-    payloads = statement.statements(plan, record, verdict, head, _manifests(measured))
+    payloads = statement.statements(plan, record, verdict, head, manifests(measured))
     made = {
         name: statement.sign(payload, signers)
         for name, payload in zip((DRILL_RESULT, TEST_RESULT), payloads, strict=True)
@@ -125,7 +125,7 @@ def write_bundle(
     return path, digest.hexdigest()
 
 
-def _manifests(record: RunRecord) -> dict[str, bytes]:
+def manifests(record: RunRecord) -> dict[str, bytes]:
     """The roots of the record, under the names by which the statement calls them."""
     places = ("source", "vault", "target")
     rooted = [(asset.name, asset.roots) for asset in record.assets if asset.roots is not None]
