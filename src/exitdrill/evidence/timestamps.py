@@ -6,8 +6,7 @@ with that nonce; where roots are given its signature must lead to one of them, b
 but timestamps. A token that cannot be verified for want of roots is kept, and said to be so.
 
 Rules. An authority is asked over HTTP; connecting, waiting and reading have a time limit each, and no more than 64 KiB
-are read.
-Only TimestampError comes out of here. What two tokens say about the time between them is in `Bounds`.
+are read. Only TimestampError comes out of here. What two tokens say about the time between them is in `Bounds`.
 """
 
 import urllib.error
