@@ -252,16 +252,16 @@ def test_a_key_that_fails_does_not_end_it(directory: RunDirectory) -> None:
     assert public_keys(directory.path) == keys
 
 
-@pytest.mark.parametrize(("failures", "signed"), [(1, True), (5, False)])
-def test_the_end_tries_again(directory: RunDirectory, failures: int, signed: bool) -> None:
+@pytest.mark.parametrize(("failures", "signed"), [(1, 1), (5, 0)])
+def test_the_end_tries_again(directory: RunDirectory, failures: int, signed: int) -> None:
     """Where the only key fails there is no checkpoint, the journal says so, and the close asks once more."""
     flaky = Flaky()
     flaky.failures = failures
     with _opened(directory) as journal:
         seal = Seal("r1", directory, journal, [flaky.slot], None)
-        assert seal.close(lambda: journal.record("closed")) is signed
+        assert seal.close(lambda: journal.record("closed")) == signed
     stored = stored_checkpoints(directory.checkpoints)
-    assert len(stored) == (1 if signed else 0)
+    assert len(stored) == signed
     assert _events(directory).count("signing failed") == min(failures, 2)
     if signed:
         assert stored[-1].checkpoint.size == len(_events(directory))
@@ -351,16 +351,16 @@ def test_first_and_last_are_timestamped(directory: RunDirectory, local: LocalAut
 
 def test_an_authority_that_is_silent(directory: RunDirectory, local: LocalAuthority) -> None:
     """Nobody waits for it while the drill runs; at the end once, no longer than its limit; the journal says why."""
-    local.answer = lambda _local, _query: (time.sleep(4), (200, b""))[1]  # type: ignore[func-returns-value]
+    local.answer = lambda _local, _query: (time.sleep(6), (200, b""))[1]  # type: ignore[func-returns-value]
     with _opened(directory) as journal:
-        seal = Seal("r1", directory, journal, [_slot(_signer())], _asked(local, timeout_seconds=1))
+        seal = Seal("r1", directory, journal, [_slot(_signer())], _asked(local, timeout_seconds=2))
         seal.announce(1)
         began = time.monotonic()
         for _ in range(5):
             seal.checkpoint(timestamp=True)
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 5  # asked one after the other it would be ten
         assert seal.close(lambda: journal.record("closed"))
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 10
         seal.end()
     said = [e for e in read_journal(directory.journal) if e["event"] == "not timestamped"]
     assert [e["checkpoint"] for e in said] == [1, 2, 3, 4, 5, 6]

@@ -168,6 +168,22 @@ def test_preflight_ends_a_drill_that_cannot_be_signed(tmp_path: Path, conductor:
     assert seal_state(run.directory.path).checkpoints == 0
 
 
+def test_too_few_signatures_are_said_at_the_end(tmp_path: Path, conductor: LocalConductor) -> None:
+    """A key that is gone by then ends nothing; whoever runs the drill is told that its evidence is too weak."""
+    notes = Notes()
+    for name in ("a", "b"):
+        new_key(tmp_path / f"{name}.pem")
+    evidence = Evidence((SigningKey("a.pem"), SigningKey("b.pem")), 2)
+    run = declare(_plan(tmp_path, evidence), tmp_path / "runs", RunOptions(progress=notes))
+    finish(run)
+    assert notes.said == []
+    (tmp_path / "b.pem").unlink()
+    run = reopen(run.directory.path, RunOptions(progress=notes))
+    execute(run, conductor)
+    finish(run)
+    assert [text for text in notes.said if "1 keys signed the end of this run, 2 must have" in text]
+
+
 def test_looking_makes_no_key_and_signs_nothing(tmp_path: Path) -> None:
     """`exitdrill check` changes nothing that stays."""
     run = declare(_plan(tmp_path), tmp_path / "runs", RunOptions(looking=True))

@@ -81,6 +81,7 @@ class Seal:
         self._authority, self._why_untimed = authority, why_untimed
         stored = stored_checkpoints(directory.checkpoints)
         self._number = stored[-1].number if stored else 0
+        self._signed = 0
         self._lock = threading.Lock()
         self._asking: list[_Asking] = []
         self._ended = False
@@ -127,6 +128,7 @@ class Seal:
         point = Checkpoint(self._origin, size, root)
         signers, errors = self._open()
         note, refused = sign_note(point.text, point.origin, signers)
+        self._signed = len(note.signatures)
         if note.signatures:
             self._number += 1
             keep_public(self._directory.path, [signer.key for signer in signers])
@@ -171,22 +173,22 @@ class Seal:
                 self._settle(asking, *_untimed("no answer before the end of the drill"))
         self._asking.clear()
 
-    def close(self, closed: Callable[[], None]) -> bool:
+    def close(self, closed: Callable[[], None]) -> int:
         """The last checkpoints: one that is timestamped, and one over what the authority's answers added.
 
         Args:
             closed: Writes the journal's last event.
 
         Returns:
-            Whether a key signed the end of the run.
+            How many keys signed the end of the run.
         """
         closed()
         covered = self.checkpoint(timestamp=True)
         self.wait()
         if covered is None or self._journal.head()[0] != covered.size:
             # A key that failed is asked again; a last word on the timestamp is itself signed.
-            covered = self.checkpoint()
-        return covered is not None
+            self.checkpoint()
+        return self._signed
 
     def end(self) -> None:
         """From here on nothing is written to the journal."""

@@ -5,8 +5,8 @@ A token is asked for over the bytes of a checkpoint's file, signatures and all, 
 with that nonce; where roots are given its signature must lead to one of them, by a certificate that is for nothing
 but timestamps. A token that cannot be verified for want of roots is kept, and said to be so.
 
-Rules. An authority is asked over HTTP with one time limit for the whole exchange, and no more than 64 KiB are read.
-Only TimestampError comes out of here. What two tokens say about the time between them is in `Bounds`.
+Rules. An authority is asked over HTTP; connecting, waiting and reading have a time limit each, and no more than 64 KiB
+are read. Only TimestampError comes out of here. What two tokens say about the time between them is in `Bounds`.
 """
 
 import urllib.error
@@ -159,7 +159,7 @@ class Authority:
     roots: tuple[Certificate, ...] = field(default=())
 
     def stamp(self, message: bytes) -> Token:
-        """Ask for a token over these bytes. Raises TimestampError; takes about the time limit at most."""
+        """Ask for a token over these bytes. Raises TimestampError; takes three times the time limit at most."""
         request = TimestampRequestBuilder().data(message).hash_algorithm(HashAlgorithm.SHA256).build()
         return read_token(self._ask(request.as_bytes()), message, self.roots, request.nonce)
 

@@ -321,6 +321,8 @@ def _close(run: Run) -> Verdict:
         judgement=verdict.judgement.value,
         sha256=dict(digests),
     )
-    if not run.seal.close(words):
-        run.options.progress.note("no key signed the end of this run: its evidence is not sealed; the journal says why")
+    signed, wanted = run.seal.close(words), run.plan.evidence.threshold
+    if signed < wanted:
+        text = f"{signed} keys signed the end of this run, {wanted} must have for its evidence to count"
+        run.options.progress.note(f"{text}; the journal says why")
     return verdict
