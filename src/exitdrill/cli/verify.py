@@ -21,20 +21,45 @@ _COMPARE = "compare the root with one from a verified bundle or a report you tru
 
 
 def verify(
-    file: Annotated[Path, Parameter(help="What exitdrill prove wrote.")],
+    file: Annotated[Path, Parameter(help="A run's evidence.zip, or what exitdrill prove wrote.")],
     /,
     *,
+    key: Annotated[
+        tuple[Path, ...],
+        Parameter(negative=(), show_default=False, help="Of a bundle: the public key of one who signs, got another way."),
+    ] = (),
+    threshold: Annotated[
+        int | None, Parameter(show_default=False, help="How many keys must have signed; without, as the plan says.")
+    ] = None,
+    tsa_root: Annotated[
+        Path | None, Parameter(show_default=False, help="Certificates (PEM) that timestamps must lead to.")
+    ] = None,
+    checkpoint: Annotated[
+        tuple[Path, ...],
+        Parameter(negative=(), show_default=False, help="A checkpoint kept since the drill: the journal must begin so."),
+    ] = (),
+    approver: Annotated[
+        tuple[Path, ...],
+        Parameter(negative=(), show_default=False, help="The public key of one who approves steps."),
+    ] = (),
     root: Annotated[
         str | None,
         Parameter(show_default=False, help="The manifest's root, from a source you trust; 64 hexadecimal digits."),
     ] = None,
     json: AsJson = False,
 ) -> int:
-    """Check a proof about one object; exit code 5 if it does not prove what it claims.
+    """Check a bundle, or a proof about one object, without a network; exit code 5 if something in it is not so.
 
-    A proof leads to a root. Without --root nothing shows that this is the root of the run it names.
+    A bundle needs --key: who can forge it can forge the key inside. A proof leads to a root: without --root nothing
+    shows that this is the root of the run it names.
     """
     set_up()
+    from exitdrill.evidence.opened import looks_like_bundle
+
+    if looks_like_bundle(file) or key:
+        from exitdrill.cli.bundles import verify_file
+
+        return verify_file(file, key, threshold, tsa_root, checkpoint, approver, as_json=json)
     from exitdrill.evidence.proof import check, read
 
     expected = None if root is None else _hex(root)

@@ -19,7 +19,7 @@ from exitdrill.errors import ExitdrillError, NoSpaceError, SigningError, Timesta
 from exitdrill.evidence.checkpoint import Checkpoint, origin
 from exitdrill.evidence.checkpoints import keep_public, stored_checkpoints, write_checkpoint
 from exitdrill.evidence.journal import Journal
-from exitdrill.evidence.note import sign_note
+from exitdrill.evidence.note import key_id, sign_note
 from exitdrill.evidence.signers import Signer
 from exitdrill.evidence.timestamps import Authority
 from exitdrill.model.journal import Json
@@ -81,7 +81,8 @@ class Seal:
         self._authority, self._why_untimed = authority, why_untimed
         stored = stored_checkpoints(directory.checkpoints)
         self._number = stored[-1].number if stored else 0
-        self._signed = 0
+        self._signed: tuple[Signer, ...] = ()
+        self._head: Checkpoint | None = None
         self._lock = threading.Lock()
         self._asking: list[_Asking] = []
         self._ended = False
@@ -128,8 +129,10 @@ class Seal:
         point = Checkpoint(self._origin, size, root)
         signers, errors = self._open()
         note, refused = sign_note(point.text, point.origin, signers)
-        self._signed = len(note.signatures)
+        made = {signature.key_id for signature in note.signatures}
+        self._signed = tuple(signer for signer in signers if key_id(point.origin, signer.key) in made)
         if note.signatures:
+            self._head = point
             self._number += 1
             keep_public(self._directory.path, [signer.key for signer in signers])
             path = write_checkpoint(self._directory.checkpoints, self._number, size, note)
@@ -188,7 +191,12 @@ class Seal:
         if covered is None or self._journal.head()[0] != covered.size:
             # A key that failed is asked again; a last word on the timestamp is itself signed.
             self.checkpoint()
-        return self._signed
+        return len(self._signed)
+
+    @property
+    def newest(self) -> tuple[Checkpoint | None, tuple[Signer, ...]]:
+        """The newest checkpoint that this process made, and the keys that signed when it last asked them."""
+        return self._head, self._signed
 
     def end(self) -> None:
         """From here on nothing is written to the journal."""

@@ -134,6 +134,9 @@ class _failing:  # noqa: N801 - read as a function
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if isinstance(error, EvidenceError):
             raise _FailedError(Row(self._name, self._what, Result.FAILED, str(error))) from error
+        if isinstance(error, Exception):  # hostile input that nobody foresaw is no reason to stop without a word
+            said = f"cannot be read: {type(error).__name__}: {error}"
+            raise _FailedError(Row(self._name, self._what, Result.FAILED, said)) from error
 
 
 def _row(case: Case, given: Given, name: str, what: str, check: Check) -> Row:
@@ -141,6 +144,8 @@ def _row(case: Case, given: Given, name: str, what: str, check: Check) -> Row:
         said = check(case, given)
     except EvidenceError as error:
         return Row(name, what, Result.FAILED, str(error))
+    except Exception as error:  # noqa: BLE001 - signed, but by whom the auditor need not trust: it fails, whatever it does
+        return Row(name, what, Result.FAILED, f"cannot be followed: {type(error).__name__}: {error}")
     if isinstance(said, Unchecked):
         return Row(name, what, Result.NOT_CHECKED, said.why)
     return Row(name, what, Result.CHECKED, said)
