@@ -1,6 +1,7 @@
 """What ``exitdrill verify`` does with a bundle: the auditor's keys and files in, a table of checks out."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,13 +14,27 @@ from exitdrill.evidence.publickey import PublicKey
 from exitdrill.evidence.timestamps import load_roots
 from exitdrill.model.human import duration
 
-__all__ = ["verify_file"]
+__all__ = ["Live", "verify_file"]
 
 _NO_KEY = (
     "a bundle cannot vouch for itself: give the public key of whoever signs, --key KEY.pub. Get it from its owner by "
     "another way than the bundle, best before the drill; the keys in data/keys/ prove nothing"
 )
 _SHOWN = {Result.CHECKED: "checked", Result.FAILED: "FAILED", Result.NOT_CHECKED: "not checked"}
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What is to be read again at the target."""
+
+    drill: Path
+    """The auditor's drill file."""
+    sample: int
+    """How many objects of each asset."""
+    seconds: float
+    """How long it may take."""
+    fresh: bool
+    """Whether the sample is drawn anew."""
 
 
 def verify_file(
@@ -29,6 +44,7 @@ def verify_file(
     tsa_root: Path | None,
     checkpoints: Sequence[Path],
     approvers: Sequence[Path],
+    live: Live | None,
     *,
     as_json: bool,
 ) -> int:
@@ -41,7 +57,14 @@ def verify_file(
         UsageError: No key is given, or a file that is given cannot be used.
     """
     given = _given(keys, threshold, tsa_root, checkpoints, approvers)
-    report, _ = verify_bundle(partial(OpenBundle.open, file), given)
+    if live is not None and (live.sample < 1 or live.seconds <= 0):
+        raise UsageError("--sample and --seconds are numbers above zero")
+    report, case = verify_bundle(partial(OpenBundle.open, file), given)
+    if live is not None and case is not None:
+        from exitdrill.cli.live import live_rows
+
+        more = tuple(live_rows(case, live.drill, live.sample, live.seconds, fresh=live.fresh))
+        report = replace(report, rows=(*report.rows, *more))
     if as_json:
         out_json(_facts(report))
     else:

@@ -17,7 +17,17 @@ from exitdrill.plan import from_json
 from exitdrill.plan.drill import DrillPlan
 from exitdrill.transfer.layout import RunDirectory
 
-__all__ = ["Stored", "bundle_of", "events", "every", "load_plan_of", "load_record", "load_verdict", "stored", "torn_down"]
+__all__ = [
+    "Stored",
+    "bundle_of",
+    "events",
+    "every",
+    "load_plan_of",
+    "load_record",
+    "load_verdict",
+    "stored",
+    "torn_down",
+]
 
 _AFTER_CLOSED = ("timestamped", "not timestamped", "signing failed")
 

@@ -26,7 +26,9 @@ def verify(
     *,
     key: Annotated[
         tuple[Path, ...],
-        Parameter(negative=(), show_default=False, help="Of a bundle: the public key of one who signs, got another way."),
+        Parameter(
+            negative=(), show_default=False, help="Of a bundle: the public key of one who signs, got another way."
+        ),
     ] = (),
     threshold: Annotated[
         int | None, Parameter(show_default=False, help="How many keys must have signed; without, as the plan says.")
@@ -36,12 +38,23 @@ def verify(
     ] = None,
     checkpoint: Annotated[
         tuple[Path, ...],
-        Parameter(negative=(), show_default=False, help="A checkpoint kept since the drill: the journal must begin so."),
+        Parameter(
+            negative=(), show_default=False, help="A checkpoint kept since the drill: the journal must begin so."
+        ),
     ] = (),
     approver: Annotated[
         tuple[Path, ...],
         Parameter(negative=(), show_default=False, help="The public key of one who approves steps."),
     ] = (),
+    live: Annotated[
+        Path | None,
+        Parameter(show_default=False, help="A drill file: read a sample again at its target. Needs the network."),
+    ] = None,
+    sample: Annotated[int, Parameter(help="How many objects of each asset --live reads.")] = 300,
+    seconds: Annotated[float, Parameter(help="How long --live may take.")] = 600.0,
+    fresh: Annotated[
+        bool, Parameter(negative=(), show_default=False, help="With --live: a sample that nobody could know before.")
+    ] = False,
     root: Annotated[
         str | None,
         Parameter(show_default=False, help="The manifest's root, from a source you trust; 64 hexadecimal digits."),
@@ -57,9 +70,10 @@ def verify(
     from exitdrill.evidence.opened import looks_like_bundle
 
     if looks_like_bundle(file) or key:
-        from exitdrill.cli.bundles import verify_file
+        from exitdrill.cli.bundles import Live, verify_file
 
-        return verify_file(file, key, threshold, tsa_root, checkpoint, approver, as_json=json)
+        again = None if live is None else Live(live, sample, seconds, fresh)
+        return verify_file(file, key, threshold, tsa_root, checkpoint, approver, again, as_json=json)
     from exitdrill.evidence.proof import check, read
 
     expected = None if root is None else _hex(root)

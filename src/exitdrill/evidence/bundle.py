@@ -2,13 +2,13 @@
 
 What goes in is listed in `bundled`: plan, facts, journal, checkpoints with their timestamps, what was cut off, record,
 verdict, reports, the statements, public keys, and inventory and ledger as they are. What does not: logs, work files,
-state, reserve, lock, capabilities, whatever else somebody put there. Files are read through names this program gave, and
-a symbolic link is refused, so that nothing from outside the directory gets in.
+state, reserve, lock, capabilities, whatever else somebody put there. Only files under names that this program gives are
+read, and a symbolic link is refused, so that nothing from outside the directory gets in.
 
-Rules. Files are copied in pieces; memory depends on the number of files alone. The file is there whole or not at all. The
-same directory and the same deterministic keys (Ed25519 are) give the same bytes. The journal is closed and covered by its last
-checkpoint before the statements are made, and these before the bundle: what the journal cannot hold is therefore the
-statements' and the bundle's own digest.
+Rules. Files are copied in pieces; memory depends on the number of files alone. The file is there whole or not at all.
+The same directory and the same deterministic keys (Ed25519 are) give the same bytes. The journal is closed and covered
+by its last checkpoint before the statements are made, and these before the bundle: what the journal cannot hold is
+therefore the statements' digests and the bundle's own.
 """
 
 import os
@@ -138,10 +138,7 @@ def _write(
 ) -> None:
     writer, run = Writer(file), directory.id
     sources: dict[str, Path | bytes] = {**bundled(directory.path), **made}
-    members: list[Member] = []
-    for name in sorted(sources):
-        members.append(_add(writer, run, name, sources[name]))
-    index = Index(run, when, __version__, tuple(members))
+    index = Index(run, when, __version__, tuple(_add(writer, run, name, sources[name]) for name in sorted(sources)))
     envelope = dsse.sign(INDEX_TYPE, index.to_bytes(), signers)
     tags = tag_files(index, envelope)
     for name, data in ((INDEX, envelope), *((name, tags[name]) for name in TAG_FILES)):

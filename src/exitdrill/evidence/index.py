@@ -1,8 +1,8 @@
 """A bundle's index: every member with its size and SHA-256, signed once; and the BagIt files that follow from it.
 
-The signed payload is canonical JSON (RFC 8785) in a DSSE envelope. It lists all members below ``data/``, in the order in
-which they stand in the file. It does not list itself, nor the four tag files of BagIt (RFC 8493): their bytes follow from
-it, and a reader makes them anew and compares. So every byte of a bundle is either signed or determined.
+The signed payload is canonical JSON (RFC 8785) in a DSSE envelope. It lists all members below ``data/``, in the order
+in which they stand in the file. It does not list itself, nor the four tag files of BagIt (RFC 8493): their bytes follow
+from it, and a reader makes them anew and compares. So every byte of a bundle is either signed or determined.
 """
 
 import re
@@ -59,7 +59,7 @@ class Index:
         """The payload that is signed."""
         members: list[Json] = [{"path": m.path, "sha256": m.sha256, "size": m.size} for m in self.members]
         whole = {"format": FORMAT, "run": self.run, "made": self.made, "tool": self.tool, "members": members}
-        return rfc8785.dumps(whole)  # type: ignore[arg-type]  # JSON values; its types know no Mapping
+        return rfc8785.dumps(whole)
 
     @classmethod
     def from_bytes(cls, payload: bytes) -> "Index":

@@ -1,8 +1,8 @@
 """Reading a bundle: first what it is, then who signed it, then every byte, and only then what it says.
 
-`OpenBundle.open` takes a file and believes nothing in it; `OpenBundle.verified` gives a `Bundle` once the index is signed by enough
-of the keys that were handed in, every member is the one the index lists, and every BagIt file follows from it. Only a
-`Bundle` parses what is inside. Nothing is ever written to disk, and no name inside is used as a path.
+`OpenBundle.open` takes a file and believes nothing in it; `OpenBundle.verified` gives a `Bundle` once the index is
+signed by enough of the keys that were handed in, every member is the one the index lists, and every BagIt file follows
+from it. Only a `Bundle` parses what is inside. Nothing is ever written to disk, and no name inside is used as a path.
 
 Memory: the directory and the index (`MEMBERS_MAX` lines), one piece of a file, one batch of rows. Only EvidenceError
 comes out.
@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
-from typing import IO
+from typing import IO, Self, cast
 from zlib import crc32
 
 import pyarrow as pa
@@ -103,7 +103,7 @@ class OpenBundle:
         """A bundle in memory. Raises EvidenceError."""
         return cls(_Source(io.BytesIO(data)))
 
-    def __enter__(self) -> "OpenBundle":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exception: object) -> None:
@@ -269,10 +269,13 @@ class BundleLedgers:
     def batches(self, asset: str, part: Part | str, number: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """As `Ledgers.batches`. Raises EvidenceError."""
         name = f"{_stem(asset, part)}-{number:06d}.parquet"
-        arrow = schema(InventoryRow if part == Part.INVENTORY else LedgerRow)
+        arrow = schema(InventoryRow) if part == Part.INVENTORY else schema(LedgerRow)
         wanted = pa.schema([arrow.field(column) for column in columns])
         try:
-            with self._bundle.open(name) as window, pq.ParquetFile(window, page_checksum_verification=True) as file:
+            with (
+                self._bundle.open(name) as window,
+                pq.ParquetFile(cast("IO[bytes]", window), page_checksum_verification=True) as file,
+            ):
                 groups = (file.metadata.row_group(n).total_byte_size for n in range(file.metadata.num_row_groups))
                 if any(size > _GROUP_MAX for size in groups):
                     raise EvidenceError("groups of rows that are too large", resource=name)

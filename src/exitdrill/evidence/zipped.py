@@ -61,9 +61,7 @@ class Stored:
         name, large = self.name.encode(), self.size >= _FULL
         extra = struct.pack("<2H2Q", 1, 16, self.size, self.size) if large else b""
         size = _FULL if large else self.size
-        fixed = _LOCAL.pack(
-            b"PK\3\4", _needed(large), 0, 0, _TIME, _DATE, self.crc, size, size, len(name), len(extra)
-        )
+        fixed = _LOCAL.pack(b"PK\3\4", _needed(large), 0, 0, _TIME, _DATE, self.crc, size, size, len(name), len(extra))
         return fixed + name + extra
 
     @property
@@ -199,7 +197,7 @@ def _directory(file: Reader) -> tuple[int, int, int]:
     sign, _, _, _, count, size, offset, _ = _END.unpack(file.at(file.size - _END.size, _END.size))
     if sign != b"PK\5\6":
         raise _other("it does not end as one")
-    if count == _FULL_COUNT or size == _FULL or offset == _FULL:
+    if count == _FULL_COUNT or _FULL in (size, offset):
         length = _END64.size + _LOCATOR.size + _END.size
         if file.size < length:
             raise _other("it is too short")

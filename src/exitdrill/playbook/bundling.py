@@ -1,7 +1,7 @@
 """The evidence bundle, made when a run is finished, whatever came of it.
 
-It comes last: the journal is closed and signed, so that nothing that goes wrong here can stand in it. It is said to whoever
-follows the run, and the run's directory, which is sealed, stays what it is.
+It comes last: the journal is closed and signed, so that nothing that goes wrong here can stand in it. It is said to
+whoever follows the run, and the run's directory, which is sealed, stays what it is.
 """
 
 from exitdrill.errors import ExitdrillError

@@ -1,9 +1,9 @@
 """Verification of a bundle, offline: every check in order, each a row.
 
 Rules. First the file, the index's signatures and every byte; where one of these fails nothing else is looked at,
-because what is inside is then not what anybody signed. Then each check by itself: what is wrong in one does not hide the others.
-What is recomputed: the tree over the journal, the RTA and the laps from its lines, manifests' roots and counts from
-the ledgers, the verdict from plan and record. What evidence cannot show is a row that says so.
+because what is inside is then not what anybody signed. Then each check by itself: what is wrong in one does not hide
+the others. What is recomputed: the tree over the journal, the RTA and the laps from its lines, manifests' roots and
+counts from the ledgers, the verdict from plan and record. What evidence cannot show is a row that says so.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,14 +12,17 @@ from exitdrill.errors import EvidenceError
 from exitdrill.evidence.checking import account, ledger, seal
 from exitdrill.evidence.checking.case import Case
 from exitdrill.evidence.checking.rows import Given, Report, Result, Row, Unchecked
+from exitdrill.evidence.index import Index
 from exitdrill.evidence.opened import OpenBundle
-from exitdrill.model.human import bytes_, count
+from exitdrill.evidence.publickey import PublicKey
+from exitdrill.model.human import bytes_, count, safe
 
 __all__ = ["Case", "Given", "Report", "Result", "Row", "Unchecked", "verify_bundle"]
 
 Check = Callable[[Case, Given], str | Unchecked]
 
 _CHECKS: tuple[tuple[str, str, Check], ...] = (
+    ("threshold", "enough keys have signed it", seal.threshold),
     ("plan", "the plan is the one declared", account.plan),
     ("journal", "the journal is whole and in order", seal.journal),
     ("checkpoints", "checkpoints are signed and fit the journal", seal.checkpoints),
@@ -44,7 +47,11 @@ _CHECKS: tuple[tuple[str, str, Check], ...] = (
 )
 _BEYOND = (
     ("source", "what the source held", "the inventory is this program's word for what the source listed"),
-    ("look", "what changed before the cut", "the last look and the attempts to reach the source are counted by this program alone"),
+    (
+        "look",
+        "what changed before the cut",
+        "the last look, and attempts to reach the source, are this program's word",
+    ),
     ("metadata", "metadata at the target", "recorded when it was written; it is not read back"),
 )
 _ASIDE = "the bundle is not what was signed: nothing in it is looked at"
@@ -89,16 +96,20 @@ class _FailedError(Exception):
         self.row = row
 
 
-def _file(
-    opened: Callable[[], OpenBundle], given: Given
-) -> Iterator[tuple[Row, Case | None, tuple[str, ...]]]:
+def _file(opened: Callable[[], OpenBundle], given: Given) -> Iterator[tuple[Row, Case | None, tuple[str, ...]]]:
     """The checks of the file, each a row; what was read comes with the last."""
     with _failing("layout", "the file is a bundle, and nothing else"):
         file = opened()
-    yield Row("layout", "the file is a bundle, and nothing else", Result.CHECKED, "one ZIP file, every byte accounted for"), None, ()
+    yield (
+        Row(
+            "layout", "the file is a bundle, and nothing else", Result.CHECKED, "one ZIP file, every byte accounted for"
+        ),
+        None,
+        (),
+    )
     what = "the index is signed"
     with _failing("index", what):
-        index, keys = file.signed_index(given.keys, given.threshold or 1)
+        index, keys = _signed_index(file, given)
         ids = tuple(key.id for key in keys)
     yield Row("index", what, Result.CHECKED, f"by {', '.join(f'{key[:16]}…' for key in ids)}"), None, ids
     what = "every member is the one signed"
@@ -113,13 +124,17 @@ def _file(
     yield Row("bagit", what, Result.CHECKED, "they say what the signed index says"), None, ids
     what = "what is inside can be read"
     with _failing("contents", what):
-        case = Case(file.verified(index), file.signer_ids())
-        if given.threshold is None and len(ids) < case.plan.evidence.threshold:
-            raise EvidenceError(
-                f"signed by {len(ids)} of the keys given", resource="index",
-                expected=f"{case.plan.evidence.threshold}, as the plan says", hint="give the other keys, too, or --threshold N",
-            )  # fmt: skip
+        case = Case(file.verified(index), file.signer_ids(), ids)
     yield Row("contents", what, Result.CHECKED, "plan, journal, checkpoints, record and verdict"), case, ids
+
+
+def _signed_index(file: OpenBundle, given: Given) -> tuple[Index, tuple[PublicKey, ...]]:
+    try:
+        return file.signed_index(given.keys, given.threshold or 1)
+    except EvidenceError as exc:
+        said = ", ".join(f"{safe(key, limit=16)}…" for key in file.signer_ids())
+        hint = f"it says that it is signed by {said}; exitdrill keys show KEY.pub says which key a file holds"
+        raise EvidenceError(exc.what, resource=exc.resource, expected=exc.expected, hint=hint) from exc
 
 
 class _failing:  # noqa: N801 - read as a function
@@ -144,7 +159,7 @@ def _row(case: Case, given: Given, name: str, what: str, check: Check) -> Row:
         said = check(case, given)
     except EvidenceError as error:
         return Row(name, what, Result.FAILED, str(error))
-    except Exception as error:  # noqa: BLE001 - signed, but by whom the auditor need not trust: it fails, whatever it does
+    except Exception as error:  # noqa: BLE001 - signed by somebody who is not trusted: it fails
         return Row(name, what, Result.FAILED, f"cannot be followed: {type(error).__name__}: {error}")
     if isinstance(said, Unchecked):
         return Row(name, what, Result.NOT_CHECKED, said.why)

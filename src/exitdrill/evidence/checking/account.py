@@ -18,7 +18,6 @@ from exitdrill.evidence.checking.case import Case, Event
 from exitdrill.evidence.checking.rows import Given, Unchecked
 from exitdrill.model.human import count, duration
 from exitdrill.model.journal import Json
-from exitdrill.model.record import RunRecord
 from exitdrill.model.verdict import Verdict
 
 __all__ = ["closed", "cut", "laps", "plan", "rta", "seeds", "steps", "teardown", "times", "verdict"]
@@ -79,7 +78,9 @@ def times(case: Case, given: Given) -> str:  # noqa: ARG001
     for event in case.events:
         wall = (parse_utc(event.utc) - record.t0_utc).total_seconds() * _NS
         if abs(wall - event.elapsed_ns) > allowed:
-            what = f"the wall clock says {duration(wall / _NS)} since T0, the drill's {duration(event.elapsed_ns / _NS)}"
+            what = (
+                f"the wall clock says {duration(wall / _NS)} since T0, the drill's {duration(event.elapsed_ns / _NS)}"
+            )
             raise EvidenceError(what, resource=f"journal.jsonl, line {event.n + 1}")
     sessions = count(record.sessions, "process").replace("processs", "processes")
     return f"declared {declared.text('t0_utc')}, ended {duration(record.ended_elapsed_ns / _NS)} later, in {sessions}"
@@ -301,7 +302,9 @@ def verdict(case: Case, given: Given) -> str | Unchecked:  # noqa: ARG001
         return f"{case.verdict.judgement.value}: judged anew from plan and record, the same in every word"
     if _gist(expected) != _gist(case.verdict):
         what = _difference(expected, case.verdict)
-        raise EvidenceError(f"not what plan and record lead to by the rules of {__version__}: {what}", resource="verdict.json")
+        raise EvidenceError(
+            f"not what plan and record lead to by the rules of {__version__}: {what}", resource="verdict.json"
+        )
     made = case.record.tool_version
     return f"{case.verdict.judgement.value}: judged anew by version {__version__}, the same (texts are those of {made})"
 

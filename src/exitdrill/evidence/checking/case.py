@@ -81,19 +81,20 @@ class Case:
     Args:
         bundle: The bundle, verified.
         index_keys: The ids of the keys that are said to have signed its index.
+        signed_by: The ids of those whose signature is good.
     """
 
-    def __init__(self, bundle: Bundle, index_keys: Sequence[str]) -> None:
+    def __init__(self, bundle: Bundle, index_keys: Sequence[str], signed_by: Sequence[str]) -> None:
         """See the class. Raises EvidenceError for what cannot be read."""
-        self.bundle, self.index_keys = bundle, tuple(index_keys)
+        self.bundle, self.index_keys, self.signed_by = bundle, tuple(index_keys), tuple(signed_by)
         self.ledgers = BundleLedgers(bundle)
         self.plan_json = strict.load(bundle.read("plan.json", _DOCUMENT_MAX), "plan.json", max_bytes=_DOCUMENT_MAX)
         self.plan = self._plan()
-        self.plan_digest = sha256(rfc8785.dumps(self.plan_json)).hexdigest()  # type: ignore[arg-type]  # JSON
+        self.plan_digest = sha256(rfc8785.dumps(self.plan_json)).hexdigest()
         self.record_bytes = bundle.read("record.json", _DOCUMENT_MAX)
-        self.record = self._model(RunRecord, self.record_bytes, "record.json")
+        self.record = _model(RunRecord, self.record_bytes, "record.json")
         self.verdict_bytes = bundle.read("verdict.json", _DOCUMENT_MAX)
-        self.verdict = self._model(Verdict, self.verdict_bytes, "verdict.json")
+        self.verdict = _model(Verdict, self.verdict_bytes, "verdict.json")
         self.events, self.roots = self._journal()
         self.checkpoints = tuple(self._checkpoints())
 
@@ -104,14 +105,6 @@ class Case:
             return from_json(self.plan_json)
         except RunError as exc:
             raise EvidenceError(exc.what, resource="plan.json", hint=exc.hint) from exc
-
-    @staticmethod
-    def _model(cls: type[T], data: bytes, name: str) -> T:
-        strict.load(data, name, max_bytes=_DOCUMENT_MAX)
-        try:
-            return codec.load(cls, data, name)
-        except RunError as exc:
-            raise EvidenceError(exc.what, resource=name, hint=exc.hint) from exc
 
     def _journal(self) -> tuple[list[Event], list[bytes]]:
         """The events, and the root of the tree after each number of lines."""
@@ -161,6 +154,14 @@ class Case:
         return frozenset(step.id for step in self.plan.playbook.steps if step.uses in uses)
 
 
+def _model(cls: type[T], data: bytes, name: str) -> T:
+    strict.load(data, name, max_bytes=_DOCUMENT_MAX)
+    try:
+        return codec.load(cls, data, name)
+    except RunError as exc:
+        raise EvidenceError(exc.what, resource=name, hint=exc.hint) from exc
+
+
 def _event(leaf: bytes, number: int) -> Event:
     resource = f"journal.jsonl, line {number + 1}"
     found = strict.load(leaf, resource, max_bytes=_LINE_MAX)
@@ -171,7 +172,7 @@ def _event(leaf: bytes, number: int) -> Event:
         raise EvidenceError("not the next event", resource=resource)
     try:
         parse_utc(utc)
-        if rfc8785.dumps(found) != leaf:  # type: ignore[arg-type]  # JSON values; its types know no Mapping
+        if rfc8785.dumps(found) != leaf:
             raise EvidenceError("not canonical JSON (RFC 8785)", resource=resource)
     except (ValueError, rfc8785.CanonicalizationError) as exc:
         raise EvidenceError(f"not an event: {exc}", resource=resource) from exc

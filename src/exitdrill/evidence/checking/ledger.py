@@ -105,7 +105,9 @@ def counts(case: Case, given: Given) -> str | Unchecked:  # noqa: ARG001
 
 def _equal(asset: AssetRecord, what: str, found: object, expected: object) -> None:
     if found != expected:
-        raise EvidenceError(f"{what}: {found}", resource=f"{asset.name} in record.json", expected=f"{expected}, by the ledger")
+        raise EvidenceError(
+            f"{what}: {found}", resource=f"{asset.name} in record.json", expected=f"{expected}, by the ledger"
+        )
 
 
 def _listed(case: Case, asset: AssetRecord) -> Counts:
@@ -113,7 +115,7 @@ def _listed(case: Case, asset: AssetRecord) -> Counts:
     for number in case.ledgers.parts(asset.name, Part.INVENTORY):
         for batch in case.ledgers.batches(asset.name, Part.INVENTORY, number, ("size",)):
             objects += batch.num_rows
-            size += sum(batch.column(0).to_pylist())
+            size += sum(_values(batch, 0))
     return Counts(objects, size)
 
 

@@ -12,9 +12,9 @@ from exitdrill.errors import EvidenceError, TimestampError
 from exitdrill.evidence import statement
 from exitdrill.evidence.approval import Approval, open_approval
 from exitdrill.evidence.bundle import DRILL_RESULT, TEST_RESULT, manifests
-from exitdrill.evidence.checkpoint import origin, parse_checkpoint
 from exitdrill.evidence.checking.case import Case, Event, Signed
 from exitdrill.evidence.checking.rows import Given, Unchecked
+from exitdrill.evidence.checkpoint import origin, parse_checkpoint
 from exitdrill.evidence.dsse import ENVELOPE_MAX_BYTES, key_ids
 from exitdrill.evidence.note import Note, parse_note, verify_note
 from exitdrill.evidence.timestamps import Token, bounds, read_token
@@ -28,6 +28,7 @@ __all__ = [
     "measured_by_authority",
     "signers",
     "statements",
+    "threshold",
     "threshold_of",
     "timestamps",
 ]
@@ -41,6 +42,17 @@ _OFF = timedelta(minutes=10)
 def threshold_of(case: Case, given: Given) -> int:
     """How many keys must have signed."""
     return given.threshold if given.threshold is not None else case.plan.evidence.threshold
+
+
+def threshold(case: Case, given: Given) -> str:
+    """As many keys have signed the index as must have."""
+    wanted, signed = threshold_of(case, given), len(case.signed_by)
+    if signed < wanted:
+        hint = "give the other keys, too: --key, once for each"
+        raise EvidenceError(f"signed by {signed} of the keys given", resource="index", expected=f"{wanted}", hint=hint)
+    by_plan = case.plan.evidence.threshold
+    less = f"; the plan asks for {by_plan}" if wanted < by_plan else ""
+    return f"{signed} of the keys given, {wanted} must have{less}"
 
 
 def statements(case: Case, given: Given) -> str:
@@ -121,7 +133,9 @@ def signers(case: Case, given: Given) -> str:
 def earlier_checkpoints(case: Case, given: Given) -> str | Unchecked:
     """The journal begins with what each checkpoint that was kept from before covers."""
     if not given.checkpoints:
-        return Unchecked("none was given (--checkpoint FILE, got while the drill ran, shows that nothing was sealed anew)")
+        return Unchecked(
+            "none was given (--checkpoint FILE, got while the drill ran, shows that nothing was sealed anew)"
+        )
     told = []
     for name, data in given.checkpoints:
         note = parse_note(data, name)
@@ -210,20 +224,20 @@ def measured_by_authority(case: Case, given: Given) -> str | Unchecked:
         raise EvidenceError(exc.what, resource="timestamps") from exc
     begun, ended = (case.events[one.checkpoint.size - 1].elapsed_ns for one in (first, last))
     shortest, longest = (
-        timedelta(microseconds=ns // 1000)
-        for ns in (ended - _got(case, first, begun), _got(case, last, ended) - begun)
+        timedelta(microseconds=ns // 1000) for ns in (ended - _got(case, first, begun), _got(case, last, ended) - begun)
     )
     if longest < between.at_least or shortest > between.at_most:
         what = f"the journal says {_span(shortest, longest)}, the authority {_span(between.at_least, between.at_most)}"
         raise EvidenceError(what, resource="time between the first and the last token")
     recovered = case.record.recovered_elapsed_ns
     bound = timedelta(microseconds=begun // 1000) + between.at_most
-    said = f"between the tokens lay {_span(between.at_least, between.at_most)} by the authority's clock, as the journal says"
+    said = f"{_span(between.at_least, between.at_most)} between the tokens by the authority's clock, as in the journal"
     if recovered is None or recovered > ended:
         return f"{said}; the drill did not recover before the last of them"
     if timedelta(microseconds=recovered // 1000) > bound:
         raise EvidenceError("the RTA is longer than the time until the last token", resource="record.json")
-    return f"{said}; the RTA was no longer than {duration(bound.total_seconds())}, and is claimed as {duration(recovered / _NS)}"
+    longest_rta, claimed = duration(bound.total_seconds()), duration(recovered / _NS)
+    return f"{said}; the RTA was no longer than {longest_rta}, and is claimed as {claimed}"
 
 
 def _got(case: Case, signed: Signed, made_ns: int) -> int:
