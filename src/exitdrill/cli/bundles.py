@@ -7,7 +7,7 @@ from pathlib import Path
 
 from exitdrill.cli.console import err, harmless, out, out_json, table
 from exitdrill.errors import EvidenceError, SigningError, TimestampError, UsageError
-from exitdrill.evidence.checking import Given, Report, Result, verify_bundle
+from exitdrill.evidence.checking import Given, Report, Result, checked_bundle
 from exitdrill.evidence.note import NOTE_MAX_BYTES
 from exitdrill.evidence.opened import OpenBundle
 from exitdrill.evidence.publickey import PublicKey
@@ -59,12 +59,13 @@ def verify_file(
     given = _given(keys, threshold, tsa_root, checkpoints, approvers)
     if live is not None and (live.sample < 1 or live.seconds <= 0):
         raise UsageError("--sample and --seconds are numbers above zero")
-    report, case = verify_bundle(partial(OpenBundle.open, file), given)
-    if live is not None and case is not None:
-        from exitdrill.cli.live import live_rows
+    with checked_bundle(partial(OpenBundle.open, file), given) as (found, case):
+        report = found
+        if live is not None and case is not None:
+            from exitdrill.cli.live import live_rows
 
-        more = tuple(live_rows(case, live.drill, live.sample, live.seconds, fresh=live.fresh))
-        report = replace(report, rows=(*report.rows, *more))
+            more = tuple(live_rows(case, live.drill, live.sample, live.seconds, fresh=live.fresh))
+            report = replace(found, rows=(*found.rows, *more))
     if as_json:
         out_json(_facts(report))
     else:

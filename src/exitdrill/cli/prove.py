@@ -86,7 +86,7 @@ def _proved(runs: Path, run: str, asset: str | None, key: str, at: str) -> "Proo
 
 def _proved_by_bundle(path: Path, public: tuple[Path, ...], asset: str | None, key: str, at: str) -> "Proof":
     """From a bundle alone. Raises UsageError, EvidenceError if the bundle does not verify."""
-    from exitdrill.evidence.checking import Given, Result, verify_bundle
+    from exitdrill.evidence.checking import Given, Result, checked_bundle
     from exitdrill.evidence.manifest import Place
     from exitdrill.evidence.opened import OpenBundle
     from exitdrill.evidence.proof import prove as proof_of
@@ -94,13 +94,14 @@ def _proved_by_bundle(path: Path, public: tuple[Path, ...], asset: str | None, k
 
     if not public:
         raise UsageError("no key is given", resource=str(path), hint="--public KEY.pub: of whoever signed the bundle")
-    report, case = verify_bundle(partial(OpenBundle.open, path), Given([PublicKey.load(one) for one in public]))
-    failed = [row for row in report.rows if row.result is Result.FAILED]
-    if case is None or failed:
-        hint = f"exitdrill verify {path} --key KEY.pub shows all of it"
-        raise EvidenceError(f"does not verify: {failed[0].what}: {failed[0].said}", resource=str(path), hint=hint)
-    measured = _chosen(case.record.assets, asset, case.bundle.run)
-    return proof_of(case.bundle.run, case.ledgers, measured, Place(at), key)
+    given = Given([PublicKey.load(one) for one in public])
+    with checked_bundle(partial(OpenBundle.open, path), given) as (report, case):
+        failed = [row for row in report.rows if row.result is Result.FAILED]
+        if case is None or failed:
+            hint = f"exitdrill verify {path} --key KEY.pub shows all of it"
+            raise EvidenceError(f"does not verify: {failed[0].what}: {failed[0].said}", resource=str(path), hint=hint)
+        measured = _chosen(case.record.assets, asset, case.bundle.run)
+        return proof_of(case.bundle.run, case.ledgers, measured, Place(at), key)
 
 
 def _chosen(assets: "tuple[AssetRecord, ...]", asset: str | None, run: str) -> "AssetRecord":

@@ -34,7 +34,17 @@ from exitdrill.model.record import RunRecord
 from exitdrill.plan.drill import DrillPlan
 from exitdrill.transfer.layout import RunDirectory, disk_errors, fsync_directory
 
-__all__ = ["BUNDLE", "DRILL_RESULT", "TEST_RESULT", "bundled", "manifests", "write_bundle"]
+__all__ = [
+    "BUNDLE",
+    "DRILL_RESULT",
+    "TEST_RESULT",
+    "bound_files",
+    "bundled",
+    "files_digest",
+    "is_bound",
+    "manifests",
+    "write_bundle",
+]
 
 BUNDLE = "evidence.zip"
 DRILL_RESULT = "statements/drill-result.dsse.json"
@@ -74,6 +84,30 @@ def bundled(directory: Path) -> dict[str, Path]:
 def _matching(folder: Path, rules: Sequence[str]) -> list[Path]:
     names = re.compile("|".join(f"(?:{rule})" for rule in rules))
     return sorted(path for path in folder.glob("*") if names.fullmatch(path.name))
+
+
+def is_bound(name: str) -> bool:
+    """Whether a file's digest is in the journal's last words: not the log's own files, nor what is made after it."""
+    return name != "journal.jsonl" and not name.startswith(("checkpoints/", "keys/", "statements/"))
+
+
+def files_digest(digests: Mapping[str, str]) -> str:
+    """One SHA-256 for all files: of a line for each, as ``sha256sum`` writes it, by name."""
+    lines = (f"{digests[name]}  {name}\n" for name in sorted(digests))
+    return sha256("".join(lines).encode()).hexdigest()
+
+
+def bound_files(directory: RunDirectory) -> tuple[int, str]:
+    """How many files the journal's last words bind, and their `files_digest`. Raises EvidenceError."""
+    digests: dict[str, str] = {}
+    for name, path in bundled(directory.path).items():
+        if is_bound(name):
+            digest = sha256()
+            with _opened(path) as (file, _):
+                for piece in _pieces(file):
+                    digest.update(piece)
+            digests[name] = digest.hexdigest()
+    return len(digests), files_digest(digests)
 
 
 def write_bundle(

@@ -5,10 +5,20 @@ whoever follows the run, and the run's directory, which is sealed, stays what it
 """
 
 from exitdrill.errors import ExitdrillError
-from exitdrill.evidence.bundle import write_bundle
+from exitdrill.evidence.bundle import bound_files, write_bundle
+from exitdrill.model.journal import Json
 from exitdrill.playbook.run import Run
 
-__all__ = ["keep_bundle"]
+__all__ = ["bound", "keep_bundle"]
+
+
+def bound(run: Run) -> dict[str, Json]:
+    """What the journal's last words say of all the files of a run: how many, and one digest over their digests."""
+    try:
+        number, digest = bound_files(run.directory)
+    except (ExitdrillError, OSError) as error:
+        return {"error": str(error)}
+    return {"number": number, "sha256": digest}
 
 
 def keep_bundle(run: Run) -> None:

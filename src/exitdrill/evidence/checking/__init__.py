@@ -7,6 +7,7 @@ counts from the ledgers, the verdict from plan and record. What evidence cannot 
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 from exitdrill.errors import EvidenceError
 from exitdrill.evidence.checking import account, ledger, seal
@@ -17,7 +18,7 @@ from exitdrill.evidence.opened import OpenBundle
 from exitdrill.evidence.publickey import PublicKey
 from exitdrill.model.human import bytes_, count, safe
 
-__all__ = ["Case", "Given", "Report", "Result", "Row", "Unchecked", "verify_bundle"]
+__all__ = ["Case", "Given", "Report", "Result", "Row", "Unchecked", "checked_bundle", "verify_bundle"]
 
 Check = Callable[[Case, Given], str | Unchecked]
 
@@ -57,8 +58,15 @@ _BEYOND = (
 _ASIDE = "the bundle is not what was signed: nothing in it is looked at"
 
 
-def verify_bundle(opened: Callable[[], OpenBundle], given: Given) -> tuple[Report, Case | None]:
-    """Check a bundle.
+def verify_bundle(opened: Callable[[], OpenBundle], given: Given) -> Report:
+    """Check a bundle; as `checked_bundle`, where nothing more is to be read."""
+    with checked_bundle(opened, given) as (report, _):
+        return report
+
+
+@contextmanager
+def checked_bundle(opened: Callable[[], OpenBundle], given: Given) -> Iterator[tuple[Report, Case | None]]:
+    """Check a bundle, and keep it open as long as the context lasts.
 
     Args:
         opened: Opens it. Raises EvidenceError.
@@ -67,6 +75,11 @@ def verify_bundle(opened: Callable[[], OpenBundle], given: Given) -> tuple[Repor
     Returns:
         All rows; and what was read, for further checks, where the bundle is what was signed.
     """
+    with ExitStack() as undo:
+        yield _checked(lambda: undo.enter_context(opened()), given)
+
+
+def _checked(opened: Callable[[], OpenBundle], given: Given) -> tuple[Report, Case | None]:
     rows: list[Row] = []
     case: Case | None = None
     signed: tuple[str, ...] = ()
@@ -132,7 +145,7 @@ def _signed_index(file: OpenBundle, given: Given) -> tuple[Index, tuple[PublicKe
     try:
         return file.signed_index(given.keys, given.threshold or 1)
     except EvidenceError as exc:
-        said = ", ".join(f"{safe(key, limit=16)}…" for key in file.signer_ids())
+        said = ", ".join(f"{safe(key)[:16]}…" for key in file.signer_ids())
         hint = f"it says that it is signed by {said}; exitdrill keys show KEY.pub says which key a file holds"
         raise EvidenceError(exc.what, resource=exc.resource, expected=exc.expected, hint=hint) from exc
 

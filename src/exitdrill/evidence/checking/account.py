@@ -8,14 +8,18 @@ of the journal, wall and monotonic, may drift apart by `_DRIFT_NS` and the steps
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 
 from exitdrill import __version__
 from exitdrill.assess import assess
 from exitdrill.clock import Lap, format_utc, parse_utc
 from exitdrill.errors import EvidenceError
 from exitdrill.evidence import strict
+from exitdrill.evidence.bundle import files_digest, is_bound
 from exitdrill.evidence.checking.case import Case, Event
 from exitdrill.evidence.checking.rows import Given, Unchecked
+from exitdrill.evidence.checking.seal import AUTHORITY
+from exitdrill.evidence.index import PAYLOAD
 from exitdrill.model.human import count, duration
 from exitdrill.model.journal import Json
 from exitdrill.model.verdict import Verdict
@@ -50,9 +54,7 @@ def plan(case: Case, given: Given) -> str:  # noqa: ARG001 - each check has the 
 
 
 def closed(case: Case, given: Given) -> str:  # noqa: ARG001
-    """The journal's last words name this record and this verdict."""
-    from hashlib import sha256
-
+    """The journal's last words name this record, this verdict, and every other file of the run."""
     event = case.last("closed")
     found = {"record.json": case.record_bytes, "verdict.json": case.verdict_bytes}
     digests = {name: sha256(data).hexdigest() for name, data in found.items()}
@@ -60,7 +62,14 @@ def closed(case: Case, given: Given) -> str:  # noqa: ARG001
         raise EvidenceError("not the record and verdict that the journal was closed with", resource="journal.jsonl")
     _same("the status", case.record.status.value, event.text("status"))
     _same("the judgement", case.verdict.judgement.value, event.text("judgement"), "verdict.json")
-    return "record and verdict are those with which the journal was closed"
+    bound = {
+        name: member.sha256
+        for path, member in case.bundle.index.by_path.items()
+        if is_bound(name := path.removeprefix(PAYLOAD))
+    }
+    if event.facts.get("files") != {"number": len(bound), "sha256": files_digest(bound)}:
+        raise EvidenceError("not the files that the journal was closed with", resource="journal.jsonl")
+    return f"record, verdict and {count(len(bound), 'file')} are those with which the journal was closed"
 
 
 def times(case: Case, given: Given) -> str:  # noqa: ARG001
@@ -71,7 +80,9 @@ def times(case: Case, given: Given) -> str:  # noqa: ARG001
     steps = tuple(event.number("by_ns") for event in case.named("clock stepped"))
     _same("the clock's steps", record.clock_steps_ns, steps)
     at = next(event.n for event in reversed(case.events) if event.name == "closed")
-    before, after = case.events[at - 1], case.events[at]
+    # An authority's answer may come at any moment, also between the record and the last words.
+    before = next((e for e in reversed(case.events[:at]) if e.name not in AUTHORITY), case.events[0])
+    after = case.events[at]
     if not before.elapsed_ns <= record.ended_elapsed_ns <= after.elapsed_ns:
         _same("its end", record.ended_elapsed_ns, f"{before.elapsed_ns} to {after.elapsed_ns} ns")
     allowed = _DRIFT_NS + sum(abs(step or 0) for step in steps)

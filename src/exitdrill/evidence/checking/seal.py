@@ -8,7 +8,7 @@ from hashlib import sha256
 
 from exitdrill import __version__
 from exitdrill.clock import format_utc, parse_utc
-from exitdrill.errors import EvidenceError, TimestampError
+from exitdrill.errors import EvidenceError, SigningError, TimestampError
 from exitdrill.evidence import statement
 from exitdrill.evidence.approval import Approval, open_approval
 from exitdrill.evidence.bundle import DRILL_RESULT, TEST_RESULT, manifests
@@ -17,10 +17,12 @@ from exitdrill.evidence.checking.rows import Given, Unchecked
 from exitdrill.evidence.checkpoint import origin, parse_checkpoint
 from exitdrill.evidence.dsse import ENVELOPE_MAX_BYTES, key_ids
 from exitdrill.evidence.note import Note, parse_note, verify_note
+from exitdrill.evidence.publickey import PublicKey
 from exitdrill.evidence.timestamps import Token, bounds, read_token
 from exitdrill.model.human import count, duration
 
 __all__ = [
+    "AUTHORITY",
     "approvals",
     "checkpoints",
     "earlier_checkpoints",
@@ -33,8 +35,11 @@ __all__ = [
     "timestamps",
 ]
 
-AFTER_CLOSED = ("timestamped", "not timestamped", "signing failed")
+AUTHORITY = ("timestamped", "not timestamped")
+"""What the journal says of an authority's answers, whenever they come."""
+AFTER_CLOSED = (*AUTHORITY, "signing failed")
 _NS = 1_000_000_000
+_KEY_MAX = 16 * 1024
 _OFF = timedelta(minutes=10)
 """How far the machine's clock may be from the authority's."""
 
@@ -91,8 +96,9 @@ def journal(case: Case, given: Given) -> str:  # noqa: ARG001 - each check has t
 def checkpoints(case: Case, given: Given) -> str:
     """Every checkpoint is signed, is of this run, and is the root of the journal until then."""
     sizes = [signed.checkpoint.size for signed in case.checkpoints]
-    if sizes != sorted(sizes) or len({signed.number for signed in case.checkpoints}) != len(sizes):
-        raise EvidenceError("not in order", resource="checkpoints")
+    numbers = [signed.number for signed in case.checkpoints]
+    if sizes != sorted(sizes) or numbers != list(range(1, len(sizes) + 1)):
+        raise EvidenceError("not in order, or one is missing", resource="checkpoints")
     for signed in case.checkpoints:
         _covers(case, signed.name, signed)
         verify_note(signed.note, origin(case.bundle.run), given.keys, 1, signed.name)
@@ -116,7 +122,7 @@ def _covers(case: Case, name: str, signed: Signed) -> None:
 def signers(case: Case, given: Given) -> str:
     """Every key on the index was announced in the journal, before the first phase or at a resume."""
     announced: set[str] = set()
-    for event in case.named("signers"):
+    for event in case.named("signers", "signers added"):
         keys = event.facts.get("keys")
         for key in keys if isinstance(keys, list) else ():
             if isinstance(key, dict):
@@ -124,6 +130,17 @@ def signers(case: Case, given: Given) -> str:
     ids = case.index_keys
     if strangers := [key for key in ids if key not in announced]:
         raise EvidenceError(f"signed by {strangers[0][:16]}…, which the journal announces nowhere", resource="index")
+    held = set()
+    for name in case.bundle.names("keys"):
+        try:
+            key = PublicKey.from_pem(case.bundle.read(name, _KEY_MAX), name)
+        except SigningError as exc:
+            raise EvidenceError(exc.what, resource=name) from exc
+        if key.id not in announced or key.pem != case.bundle.read(name, _KEY_MAX):
+            raise EvidenceError("a key that the journal announces nowhere", resource=name)
+        held.add(key.id)
+    if lacking := set(ids) - held:
+        raise EvidenceError("the public half of a key that signed is missing", resource=f"{min(lacking)[:16]}…")
     known = {key.id for key in given.keys}
     more = [f"{key[:16]}…" for key in ids if key not in known]
     said = f"{count(len(set(ids) & known), 'key')}, announced in the journal"
