@@ -360,7 +360,7 @@ def test_sha256sum_and_a_bagit_validator(sealed: Sealed, tmp_path: Path) -> None
     ]
     (bag / "data" / "record.json").write_text("{}")
     done = subprocess.run(
-        ["sha256sum", "-c", "manifest-sha256.txt"], cwd=bag, capture_output=True, timeout=60, check=False
+        ["sha256sum", "-c", "manifest-sha256.txt"], cwd=bag, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 1
 

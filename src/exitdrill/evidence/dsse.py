@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from exitdrill.errors import EvidenceError
+from exitdrill.evidence import strict
 from exitdrill.evidence.publickey import PublicKey
 from exitdrill.evidence.signers import Signer
 
@@ -112,17 +113,15 @@ def _good(key: PublicKey, signature: _Signature, message: bytes) -> bool:
 
 def _parse(envelope: bytes, resource: str, max_bytes: int) -> tuple[str, bytes, list[_Signature]]:
     refused = EvidenceError("not an envelope", resource=resource, expected="DSSE as JSON")
-    if len(envelope) > max_bytes:
-        raise refused
     try:
-        data = json.loads(envelope)
+        data = strict.load(envelope, resource, max_bytes=max_bytes, floats=False)
         if not isinstance(data, Mapping) or set(data) != {"payload", "payloadType", "signatures"}:
             raise refused
         kind, listed = data["payloadType"], data["signatures"]
         if not isinstance(kind, str) or not isinstance(listed, list) or not 0 < len(listed) <= _SIGNATURES_MAX:
             raise refused
         return kind, _bytes(data["payload"]), [_signature(item) for item in listed]
-    except (ValueError, TypeError, RecursionError) as exc:
+    except (ValueError, TypeError) as exc:
         raise refused from exc
 
 

@@ -124,11 +124,11 @@ def signers(case: Case, given: Given) -> str:
     announced: set[str] = set()
     for event in case.named("signers", "signers added"):
         keys = event.facts.get("keys")
-        for key in keys if isinstance(keys, list) else ():
-            if isinstance(key, dict):
-                announced.add(str(key.get("id")))
+        for one in keys if isinstance(keys, list) else ():
+            if isinstance(one, dict):
+                announced.add(str(one.get("id")))
     ids = case.index_keys
-    if strangers := [key for key in ids if key not in announced]:
+    if strangers := [name for name in ids if name not in announced]:
         raise EvidenceError(f"signed by {strangers[0][:16]}…, which the journal announces nowhere", resource="index")
     held = set()
     for name in case.bundle.names("keys"):
@@ -142,7 +142,7 @@ def signers(case: Case, given: Given) -> str:
     if lacking := set(ids) - held:
         raise EvidenceError("the public half of a key that signed is missing", resource=f"{min(lacking)[:16]}…")
     known = {key.id for key in given.keys}
-    more = [f"{key[:16]}…" for key in ids if key not in known]
+    more = [f"{name[:16]}…" for name in ids if name not in known]
     said = f"{count(len(set(ids) & known), 'key')}, announced in the journal"
     return said if not more else f"{said}; a signature of {', '.join(more)} is not judged: that key was not given"
 
