@@ -25,12 +25,17 @@ def test_led_by_coverage(sealed: Sealed, tmp_path: Path) -> None:
         pytest.skip("atheris has no wheel for this Python or machine")
     corpus = tmp_path / "corpus"
     corpus.mkdir()
-    (tmp_path / "key.pub").write_bytes(sealed.keys[0].pem)
+    (tmp_path / "whole.zip").write_bytes(sealed.bundle)
+    for suffix in ("", ".pub"):
+        (tmp_path / f"key{suffix}").write_bytes((sealed.folder / f"a.pem{suffix}").read_bytes())
+    (tmp_path / "key").chmod(0o600)
     run, members = apart(sealed.bundle)
     few = {name: data for name, data in members.items() if name in (INDEX, "data/plan.json", "data/run.json")}
     (corpus / "few.zip").write_bytes(together(run, few, sealed.signers))
     (corpus / "whole.zip").write_bytes(sealed.bundle)
-    words = ["-runs=6000", "-max_total_time=40", "-max_len=200000", "-seed=7", "-rss_limit_mb=2000"]
+    for number in range(len(members)):  # a member of this number, a piece of it overwritten
+        (corpus / f"{number}").write_bytes(bytes([1, number, number * 5 % 256]) + b'{"a":[1,"x",null]}')
+    words = ["-runs=6000", "-max_total_time=30", "-max_len=200000", "-seed=7", "-rss_limit_mb=2000"]
     done = subprocess.run(
         [sys.executable, str(_TARGET), str(tmp_path), *words],
         cwd=tmp_path, capture_output=True, text=True, timeout=250, check=False,

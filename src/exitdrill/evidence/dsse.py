@@ -115,6 +115,10 @@ def _parse(envelope: bytes, resource: str, max_bytes: int) -> tuple[str, bytes, 
     refused = EvidenceError("not an envelope", resource=resource, expected="DSSE as JSON")
     try:
         data = strict.load(envelope, resource, max_bytes=max_bytes, floats=False)
+    except EvidenceError as exc:
+        what = f"not an envelope: {exc.what}"
+        raise EvidenceError(what, resource=resource, expected="DSSE as JSON") from exc
+    try:
         if not isinstance(data, Mapping) or set(data) != {"payload", "payloadType", "signatures"}:
             raise refused
         kind, listed = data["payloadType"], data["signatures"]
