@@ -24,10 +24,10 @@ from exitdrill.model.objects import Envelope
 from exitdrill.plan.drill import DrillPlan
 from exitdrill.playbook.conductor import LocalConductor
 from exitdrill.playbook.engine import execute, finish
-from exitdrill.playbook.run import RunOptions, declare
+from exitdrill.playbook.run import Run, RunOptions, declare
 from exitdrill_local import LocalProvider
 
-__all__ = ["Sealed", "apart", "failed", "flip", "index_of", "make_sealed", "together", "zipped"]
+__all__ = ["Sealed", "apart", "carry_out", "failed", "flip", "index_of", "make_sealed", "together", "zipped"]
 
 _PLAYBOOK = Path(__file__).parents[1] / "playbooks" / "plan-b.yaml"
 _DRILL = """\
@@ -90,7 +90,12 @@ class Sealed:
 
 
 def make_sealed(
-    folder: Path, tsa: Path, *, keep: bool = False, change: Callable[[DrillPlan], DrillPlan] = lambda plan: plan
+    folder: Path,
+    tsa: Path,
+    *,
+    keep: bool = False,
+    change: Callable[[DrillPlan], DrillPlan] = lambda plan: plan,
+    carried_out: Callable[[Run], Run] | None = None,
 ) -> Sealed:
     """Carry the drill out; ``tsa`` is the folder of the authority's certificates."""
     for name in ("a.pem", "b.pem", "ada.pem"):
@@ -110,13 +115,22 @@ def make_sealed(
         plan = change(load(folder / "drill.yaml"))
         options = RunOptions({"sever": "Ada"}, {"Ada": str(folder / "ada.pem")})
         run = declare(plan, folder / "runs", options)
-        conductor = LocalConductor()
-        try:
-            execute(run, conductor)
-        finally:
-            conductor.close()
-            finish(run)
+        run = (carried_out or carry_out)(run)
         return Sealed(folder, run.directory.path, plan, local.root)
+
+
+def carry_out(run: Run, before: str | None = None, *, ends: bool = True) -> Run:
+    """Do what is left of a run, up to a phase; without an end it is as if the process had been killed."""
+    conductor = LocalConductor()
+    try:
+        execute(run, conductor, before=before)
+    finally:
+        conductor.close()
+        if ends:
+            finish(run)
+        else:
+            run.close()
+    return run
 
 
 def apart(bundle: bytes) -> tuple[str, dict[str, bytes]]:

@@ -14,6 +14,7 @@ import pytest
 from authority import authority
 from exitdrill.cli import main
 from exitdrill.evidence.bundle import write_bundle
+from exitdrill.evidence.checking import Result
 from exitdrill.evidence.checkpoints import stored_checkpoints
 from exitdrill.evidence.dsse import sign
 from exitdrill.evidence.index import INDEX, INDEX_TYPE
@@ -22,9 +23,9 @@ from exitdrill.evidence.publickey import PublicKey
 from exitdrill.evidence.signers import open_key
 from exitdrill.plan.drill import DrillPlan
 from exitdrill.playbook.engine import finish
-from exitdrill.playbook.run import declare
+from exitdrill.playbook.run import Run, RunOptions, declare, reopen
 from exitdrill.transfer.layout import RunDirectory
-from sealed import Sealed, apart, failed, index_of, make_sealed, together
+from sealed import Sealed, apart, carry_out, failed, index_of, make_sealed, together
 
 
 def _words(sealed: Sealed, *more: str) -> list[str]:
@@ -180,13 +181,67 @@ def test_a_run_without_a_key_has_none_and_says_so(sealed: Sealed, tmp_path: Path
         def note(self, text: str) -> None:
             said.append(text)
 
-    from exitdrill.playbook.run import RunOptions
-
     plan = replace(sealed.plan, path=str(tmp_path / "drill.yaml"))
     run = declare(plan, tmp_path / "runs", RunOptions(progress=Notes()))
     finish(run)
     assert not (run.directory.path / "evidence.zip").exists()
     assert "no key signed the end of this run: there is no evidence bundle" in said
+
+
+def test_a_run_that_was_killed_and_gone_on_with(sealed: Sealed, tmp_path: Path) -> None:
+    """Twice, once with a torn line: downtime, laps and sessions are as the journal says, and nothing fails."""
+
+    def killed(run: Run) -> Run:
+        run = carry_out(run, before="evacuate", ends=False)
+        with run.directory.journal.open("ab") as file:
+            file.write(b'{"torn":')
+        run = carry_out(reopen(run.directory.path, run.options), before="rebuild", ends=False)
+        return carry_out(reopen(run.directory.path, run.options))
+
+    made = make_sealed(tmp_path, sealed.root.parent, carried_out=killed)
+    report = made.verify(made.bundle)
+    assert [row for row in report.rows if row.result is Result.FAILED] == []
+    assert report.judgement == "met"
+    assert "in 3 processes" in next(row.said for row in report.rows if row.id == "times")
+
+
+def test_a_run_that_was_stopped(sealed: Sealed, tmp_path: Path) -> None:
+    """Its bundle verifies and says that nothing is proven; gone on with, there is another that goes further."""
+
+    def stopped(run: Run) -> Run:
+        return carry_out(run, before="sever")
+
+    made = make_sealed(tmp_path, sealed.root.parent, carried_out=stopped)
+    report = made.verify(made.bundle)
+    assert [row for row in report.rows if row.result is Result.FAILED] == []
+    assert report.judgement == "failed"
+    old = stored_checkpoints(made.run / "checkpoints")[-1]
+    carry_out(reopen(made.run, RunOptions({"sever": "Ada"}, {"Ada": str(tmp_path / "ada.pem")})))
+    report = made.verify(made.bundle, made.given(checkpoints=[("old.txt", old.data)]))
+    assert [row for row in report.rows if row.result is Result.FAILED] == []
+    assert report.judgement == "met"
+
+
+def test_a_run_that_rebuilt_before_the_cut(sealed: Sealed, tmp_path: Path) -> None:
+    """With overlap: the early cut is in the bundle, and nothing fails."""
+    made = make_sealed(tmp_path, sealed.root.parent, change=lambda plan: replace(plan, overlap=True))
+    report = made.verify(made.bundle)
+    assert [row for row in report.rows if row.result is Result.FAILED] == []
+    assert "data/early-cut.json" in apart(made.bundle)[1]
+
+
+def test_hostile_text_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever a bundle says is printed as text; in JSON as escapes."""
+    from exitdrill.cli.bundles import _facts, _show
+    from exitdrill.cli.console import out_json
+    from exitdrill.evidence.checking import Report, Row
+
+    hostile = "\x1b[2J\u202e<script>\r\nx"
+    report = Report((Row("x", hostile, Result.FAILED, hostile),), hostile, hostile, hostile, 1.0, (hostile,))
+    _show(report)
+    out_json(_facts(report))
+    said = capsys.readouterr().out
+    assert not set(said) & set("\x1b\u202e\r")
 
 
 # sealed anew
