@@ -224,7 +224,11 @@ def test_a_run_that_was_stopped(sealed: Sealed, tmp_path: Path) -> None:
 
 def test_a_run_that_rebuilt_before_the_cut(sealed: Sealed, tmp_path: Path) -> None:
     """With overlap: the early cut is in the bundle, and nothing fails."""
-    made = make_sealed(tmp_path, sealed.root.parent, change=lambda plan: replace(plan, overlap=True))
+
+    def twice(run: Run) -> Run:
+        return carry_out(reopen(carry_out(run, before="sever").directory.path, run.options))
+
+    made = make_sealed(tmp_path, sealed.root.parent, change=lambda plan: replace(plan, overlap=True), carried_out=twice)
     report = made.verify(made.bundle)
     assert [row for row in report.rows if row.result is Result.FAILED] == []
     assert "data/early-cut.json" in apart(made.bundle)[1]

@@ -30,6 +30,7 @@ _NS = 1_000_000_000
 _SLACK_NS = 60 * _NS
 _DRIFT_NS = 60 * _NS
 _SMALL = 1024 * 1024
+_EMULATORS = "starting emulators"
 
 
 def _same(what: str, found: object, expected: object, resource: str = "record.json") -> None:
@@ -143,7 +144,10 @@ def _spans(case: Case) -> Iterator[tuple[str, _Span]]:
         name, ends = _lap_of(event)
         if name is None:
             continue
-        begun = open_.pop(name, None)
+        begun = open_.get(name)
+        if name == _EMULATORS and not ends and begun is not None and begun.session == event.session:
+            continue  # the second of several
+        open_.pop(name, None)
         if begun is not None:  # a begin after a begin: the process that began it was killed
             end = event if ends else case.events[event.n - 1]
             yield name, _Span(begun.elapsed_ns, end.elapsed_ns, ends)
@@ -155,6 +159,8 @@ def _spans(case: Case) -> Iterator[tuple[str, _Span]]:
 
 def _lap_of(event: Event) -> tuple[str | None, bool]:
     step, ends = event.text("step"), event.name.endswith((" ends", "answered"))
+    if event.name in ("emulator starts", "emulators ready"):
+        return _EMULATORS, event.name == "emulators ready"
     if event.name in ("phase begins", "phase ends"):
         return f"phase {event.text('phase')}", ends
     if event.name in ("step begins", "step ends"):
@@ -256,6 +262,7 @@ def cut(case: Case, given: Given) -> str | Unchecked:  # noqa: ARG001
     severing = case.last("severing")
     if severing is None or severance.severed_elapsed_ns > severed.elapsed_ns:
         raise EvidenceError("the cut was not announced before it was made", resource="journal.jsonl")
+    _early_cut(case)
     rebuilds = case.by_step(("assets.rebuild",))
     began = next((e.n for e in case.named("step begins") if e.text("step") in rebuilds), None)
     if began is not None and began < severed.n:
@@ -269,6 +276,23 @@ def cut(case: Case, given: Given) -> str | Unchecked:  # noqa: ARG001
     return f"at {duration(severance.severed_elapsed_ns / _NS)}, before the rebuild; it {whether}"
 
 
+def _early_cut(case: Case) -> None:
+    """What the record says of workers that rebuilt before the cut, against the journal and their own cut."""
+    early, made = case.record.early_cut, case.last("rebuild cut off")
+    if early is None or made is None or not case.bundle.has("early-cut.json"):
+        if early is not None or made is not None or case.bundle.has("early-cut.json"):
+            raise EvidenceError("a cut that not all of journal, record and file know of", resource="early-cut.json")
+        return
+    facts = _cut_json(case.bundle.read("early-cut.json", _SMALL))
+    _same("the early cut", format_utc(early.cut_utc), made.text("utc_cut"))
+    _same("the early cut", facts.get("severed_utc"), made.text("utc_cut"), "early-cut.json")
+    _same("the early cut's drill time", early.cut_elapsed_ns, facts.get("severed_elapsed_ns"))
+    probed, again = (_probed(case, uses, early=True) for uses in ("assets.evacuate", "source.sever"))
+    _same("what was probed early", list(early.probed), probed or [])
+    holds = bool(facts.get("probes") or not facts.get("hosts")) and probed is not None and probed == again
+    _same("that the early cut held", early.holds, holds)
+
+
 def _cut_json(data: bytes) -> Mapping[str, Json]:
     found = strict.load(data, "cut.json", max_bytes=_SMALL)
     if not isinstance(found, dict):
@@ -276,13 +300,13 @@ def _cut_json(data: bytes) -> Mapping[str, Json]:
     return found
 
 
-def _probed(case: Case, uses: str) -> list[str] | None:
+def _probed(case: Case, uses: str, *, early: bool = False) -> list[str] | None:
     """What the last probe within a step with that action was refused."""
     ids, inside, found = case.by_step((uses,)), False, None
     for event in case.events:
         if event.name in ("step begins", "step ends"):
             inside = event.name == "step begins" and event.text("step") in ids
-        elif event.name == "cut probed" and inside and event.facts.get("early") is False:
+        elif event.name == "cut probed" and inside and event.facts.get("early") is early:
             refused = event.facts.get("refused")
             found = [str(item) for item in refused] if isinstance(refused, list) else None
     return found
