@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
@@ -13,12 +14,14 @@ import pytest
 
 from authority import authority
 from exitdrill.cli import main
+from exitdrill.errors import EvidenceError
 from exitdrill.evidence.bundle import write_bundle
 from exitdrill.evidence.checking import Result
 from exitdrill.evidence.checkpoints import stored_checkpoints
 from exitdrill.evidence.dsse import sign
 from exitdrill.evidence.index import INDEX, INDEX_TYPE
 from exitdrill.evidence.keys import new_key
+from exitdrill.evidence.opened import OpenBundle
 from exitdrill.evidence.publickey import PublicKey
 from exitdrill.evidence.signers import open_key
 from exitdrill.plan.drill import DrillPlan
@@ -110,6 +113,29 @@ def test_the_same_run_gives_the_same_bytes(sealed: Sealed, tmp_path: Path) -> No
     path, digest = write_bundle(RunDirectory(copy), sealed.plan, head, sealed.signers)
     assert path.read_bytes() == sealed.bundle
     assert digest == sha256(sealed.bundle).hexdigest()
+
+
+def test_memory_does_not_depend_on_the_size(sealed: Sealed, tmp_path: Path) -> None:
+    """A part of 96 MB is written, read and compared in a few pieces of memory; a link is not followed."""
+    copy = tmp_path / sealed.run.name
+    shutil.copytree(sealed.run, copy)
+    with (copy / "ledger" / "case-files" / "evacuate-000002.parquet").open("wb") as file:
+        file.truncate(96 * 1024 * 1024)
+    head = stored_checkpoints(copy / "checkpoints")[-1].checkpoint
+    tracemalloc.start()
+    path, _ = write_bundle(RunDirectory(copy), sealed.plan, head, sealed.signers)
+    with OpenBundle.open(path) as opened:
+        index, _ = opened.signed_index(sealed.keys, 2)
+        opened.check_members(index)
+        opened.check_tags(index)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert path.stat().st_size > 96 * 1024 * 1024
+    assert peak < 16 * 1024 * 1024
+    (copy / "report.html").symlink_to("/etc/hostname")
+    with pytest.raises(EvidenceError, match="cannot be read"):
+        write_bundle(RunDirectory(copy), sealed.plan, head, sealed.signers)
+    assert path.stat().st_size > 96 * 1024 * 1024  # the one that was there
 
 
 def test_it_holds_what_it_must_and_nothing_else(sealed: Sealed) -> None:

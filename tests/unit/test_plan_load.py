@@ -375,6 +375,14 @@ def test_the_order_of_assets_is_the_files_where_nothing_else_is_asked(tmp_path: 
             ),
         ),
         (
+            "b/}\n",
+            "b/}\n  - {name: People, kind: vm, source: {}, target: {}}\n",
+            (
+                "drill.yaml:22:12: assets[2].name: the name 'People' is another's but for its case, first in line 18; "
+                "expected each name once"
+            ),
+        ),
+        (
             "{container: files}",
             "{contaner: files}",
             (
