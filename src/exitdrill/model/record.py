@@ -31,6 +31,7 @@ __all__ = [
     "StepRecord",
     "StepStatus",
     "TeardownRecord",
+    "Throughput",
     "VerificationRecord",
 ]
 
@@ -124,6 +125,19 @@ class Mishap:
 
 
 @dataclass(frozen=True, slots=True)
+class Throughput:
+    """What a leg moved when, in spans of equal length that follow one another."""
+
+    start_elapsed_ns: int
+    """Drill time at which the first span begins."""
+    span_ns: int
+    objects: tuple[int, ...]
+    """How many objects went through in each span."""
+    size_bytes: tuple[int, ...]
+    """How many bytes; as long as ``objects``."""
+
+
+@dataclass(frozen=True, slots=True)
 class LegRecord:
     """One leg of one asset."""
 
@@ -143,6 +157,8 @@ class LegRecord:
     """Time of its workers, added up: each from its start to its end. Of jobs that ended well only."""
     longest_ns: int = 0
     """The longest of those jobs."""
+    throughput: Throughput | None = None
+    """From what its workers said on the way, so what they moved again after a failure is in it twice; None before any."""
 
     @property
     def began_elapsed_ns(self) -> int | None:

@@ -31,8 +31,10 @@ from exitdrill.playbook.conductor import Answer, Conductor, Question
 from exitdrill.playbook.emulators import ready_emulators
 from exitdrill.playbook.recording import note_clock_step, run_record
 from exitdrill.playbook.run import Run
+from exitdrill.playbook.state import AssetFacts
+from exitdrill.playbook.throughput import Meters
 from exitdrill.transfer.client import Watch, watch
-from exitdrill.transfer.job import Job
+from exitdrill.transfer.job import Job, Tick
 from exitdrill.transfer.layout import write_atomic
 
 __all__ = ["execute", "finish"]
@@ -63,14 +65,23 @@ def execute(run: Run, conductor: Conductor, *, before: str | None = None) -> Non
 
     run.state.put("run", "width", conductor.width)
     cut_early = partial(run.environ, cut_early=True)
-    who = Watch(run.options.progress.tick, run.stop.is_set, refused, run.environ, cut_early)
+    meters = Meters(lambda asset: AssetFacts(run.state, asset), lambda: run.clock.elapsed_ns)
+
+    def tick(this_far: Tick) -> None:
+        meters.tick(this_far)
+        run.options.progress.tick(this_far)
+
+    who = Watch(tick, run.stop.is_set, refused, run.environ, cut_early)
     with watch(run.directory, who):
         try:
             ready_emulators(run)
             for phase in run.plan.playbook.phases:
                 if phase.name == before:
                     return
-                _phase(run, conductor, phase)
+                try:
+                    _phase(run, conductor, phase)
+                finally:
+                    meters.keep()
         except StoppedError as error:
             run.error = error
             raise

@@ -1,5 +1,7 @@
 """Putting together what a run measured, from its state and the footers of its parts."""
 
+from dataclasses import replace
+
 from exitdrill import __version__
 from exitdrill.assets.interface import asset_kind
 from exitdrill.clock import parse_utc
@@ -18,6 +20,7 @@ from exitdrill.model.record import (
 )
 from exitdrill.plan.drill import Asset
 from exitdrill.playbook.run import CLOCK_STEPS, Run, keep_clock_step
+from exitdrill.playbook.throughput import kept_throughput
 from exitdrill.transfer.cut import Cut, load_cut
 
 __all__ = ["ROLES", "note_clock_step", "run_record"]
@@ -72,8 +75,13 @@ def _first_line(error: Exception) -> str:
 
 
 def _asset(run: Run, asset: Asset) -> AssetRecord:
+    ctx = run.asset_context(asset, None)
     try:
-        return asset_kind(asset.kind).record(run.asset_context(asset, None))
+        record = asset_kind(asset.kind).record(ctx)
+        evacuate, rebuild = (
+            replace(leg, throughput=kept_throughput(ctx.facts, leg.leg)) for leg in (record.evacuate, record.rebuild)
+        )
+        return replace(record, evacuate=evacuate, rebuild=rebuild)
     except ExitdrillError as error:
         return AssetRecord(asset.name, asset.kind, error=str(error))
 
