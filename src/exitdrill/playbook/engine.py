@@ -33,6 +33,7 @@ from exitdrill.playbook.recording import note_clock_step, run_record
 from exitdrill.playbook.run import Run
 from exitdrill.playbook.state import AssetFacts
 from exitdrill.playbook.throughput import Meters
+from exitdrill.report import Options, encode
 from exitdrill.transfer.client import Watch, watch
 from exitdrill.transfer.job import Job, Tick
 from exitdrill.transfer.layout import write_atomic
@@ -315,7 +316,7 @@ def _critical(run: Run) -> Iterator[Step]:
 
 
 def finish(run: Run) -> Verdict:
-    """Write the record and the verdict, close the run, and return the verdict. Whatever happened before."""
+    """Write the record, the verdict and the report, close the run, and return the verdict. Whatever happened before."""
     try:
         if isinstance(run.error, NoSpaceError):
             run.directory.free_reserve()
@@ -334,5 +335,7 @@ def _close(run: Run) -> Verdict:
     verdict = assess(run.plan, record)
     write_atomic(run.directory.record, codec.dump(record))
     write_atomic(run.directory.verdict, codec.dump(verdict))
+    options = Options(files=run.directory.report_digests())
+    write_atomic(run.directory.report, encode("html", run.plan, record, verdict, options))
     run.journal.record("closed", status=record.status.value, judgement=verdict.judgement.value)
     return verdict

@@ -53,9 +53,7 @@ class _Meter:
         kept = kept_throughput(facts, leg)
         if kept is None:
             return cls(now_ns, kept_ns=now_ns)
-        return cls(
-            kept.start_elapsed_ns, kept.span_ns, list(kept.objects), list(kept.size_bytes), kept_ns=now_ns
-        )
+        return cls(kept.start_elapsed_ns, kept.span_ns, list(kept.objects), list(kept.size_bytes), kept_ns=now_ns)
 
     def tick(self, tick: Tick, now_ns: int) -> None:
         before = self.workers.get(tick.parts, (0, 0))

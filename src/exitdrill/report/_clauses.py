@@ -29,7 +29,7 @@ _FILES = (
     "dora", "rts_2024_1773", "rts_2024_1774", "nis2", "nis2_2024_2690", "data_act", "iso_27001", "iso_22301", "bio2"
 )  # fmt: skip
 _SHOWN = 3
-_TEXT = 80
+_TEXT = 36
 _NS = 1_000_000_000
 
 

@@ -82,7 +82,9 @@ def jurisdictions(plan: DrillPlan, record: RunRecord, language: Language) -> tup
     if missing:
         places = ", ".join(missing)
         blocks.append(Note(say("No jurisdiction is declared for: {places}.", places=places), Tone.WARN))
-    blocks.append(Note(say("Jurisdictions and classifications are what the drill declares; the program cannot check them.")))
+    blocks.append(
+        Note(say("Jurisdictions and classifications are what the drill declares; the program cannot check them."))
+    )
     return tuple(blocks)
 
 

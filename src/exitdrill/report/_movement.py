@@ -113,8 +113,11 @@ def _clock(record: RunRecord, language: Language) -> tuple[Block, ...]:
         (say("waiting for people"), _laps(record, "waiting")),
         (say("transfer to the vault"), first),
         (say("transfer to the target"), second),
-        (say("inventory"), _laps(record, "phase inventory", "inventory")),
-        (say("verification"), _laps(record, "phase verify", "verify")),
+        (say("preparation"), _laps(record, "starting emulators", "phase declare", "phase preflight")),
+        (say("inventory"), _laps(record, "phase inventory")),
+        (say("the cut and the look before it"), _laps(record, "phase sever")),
+        (say("verification"), _laps(record, "phase verify")),
+        (say("teardown"), _laps(record, "phase teardown")),
         (say("everything else"), [(0, total)]),
     )
     parts, taken = [], list[Span]()
@@ -133,7 +136,7 @@ def _laps(record: RunRecord, *names: str) -> list[Span]:
     return [
         (lap.start_elapsed_ns, lap.end_elapsed_ns)
         for lap in record.laps
-        if lap.name in names or any(lap.name.startswith(f"{name} ") for name in names)
+        if any(lap.name == name or lap.name.startswith(f"{name} ") for name in names)
     ]
 
 

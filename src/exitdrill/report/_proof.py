@@ -114,7 +114,9 @@ def exceptions(record: RunRecord, language: Language) -> tuple[Block, ...]:
         left = language.number(total - len(shown))
         more = (language.say("{more} more are in the run's directory", more=left),) if total > len(shown) else ()
         items.append(Item(f"{asset.name}: {language.count(total, 'exception')}", more, keys, Tone.WARN))
-    return (Items(tuple(items)),) if items else (Note(language.say("None: every object went the plain way."), Tone.GOOD),)
+    return (
+        (Items(tuple(items)),) if items else (Note(language.say("None: every object went the plain way."), Tone.GOOD),)
+    )
 
 
 def losses(record: RunRecord, language: Language) -> tuple[Block, ...]:

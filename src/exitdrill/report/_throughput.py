@@ -62,5 +62,7 @@ def _rates(each: list[Throughput], begin: int, step: int, steps: int) -> list[fl
 
 def _trend(name: str, rates: list[float], steps: float, highest: str) -> Trend:
     most = max(rates) or 1.0
-    points = tuple((n / steps, min(1.0, (n + 1) / steps) - n / steps, rate / most) for n, rate in enumerate(rates) if rate)
+    points = tuple(
+        (n / steps, min(1.0, (n + 1) / steps) - n / steps, rate / most) for n, rate in enumerate(rates) if rate
+    )
     return Trend(name, points, highest)

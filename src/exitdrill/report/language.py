@@ -24,6 +24,7 @@ LANGUAGES = ("en", "nl")
 """The codes `language` takes."""
 
 _SWAP = str.maketrans(",.", ".,")
+_NUMBER = re.compile(r"-?[\d.,:]+( [kMGTPE]?B)?")
 _FIELD = re.compile(r"\\\{(\w+)\\\}")
 
 
@@ -54,13 +55,15 @@ class Language:
 
     def recorded(self, text: str) -> str:
         """A phrase that a verdict holds in English; as it is where it is not known."""
+        if self.english:
+            return text
         for pattern, template in self.patterns:
             if found := pattern.fullmatch(text):
                 return template.format(**{name: self._value(value) for name, value in found.groupdict().items()})
-        return self.words.get(text, text)
+        return self._value(text)
 
     def _value(self, text: str) -> str:
-        return text.translate(_SWAP) if re.fullmatch(r"[\d.,:]+( [kMGTPE]?B)?", text) else self.word(text)
+        return text.translate(_SWAP) if _NUMBER.fullmatch(text) else self.word(text)
 
     def number(self, number: float, digits: int = 0, *, sign: bool = False) -> str:
         """``1,234.5``, or ``1.234,5``."""

@@ -58,9 +58,7 @@ def _document(plan: DrillPlan, record: RunRecord, verdict: Verdict) -> dict[str,
         ],
         "reviewed-controls": {"control-selections": [{"include-all": {}}]},
         "observations": list[Json](observations),
-        "findings": list[Json](
-            _finding(record, number, item) for number, item in enumerate(verdict.objectives, 1)
-        ),
+        "findings": list[Json](_finding(record, number, item) for number, item in enumerate(verdict.objectives, 1)),
     }
     document: dict[str, Json] = {
         "uuid": _uuid(record, "document"),
@@ -111,9 +109,7 @@ def _answer(one: Coverage) -> str:
     return "; ".join(said)
 
 
-def _observation(
-    record: RunRecord, name: str, title: str, said: str, *props: dict[str, Json]
-) -> dict[str, Json]:
+def _observation(record: RunRecord, name: str, title: str, said: str, *props: dict[str, Json]) -> dict[str, Json]:
     observation: dict[str, Json] = {
         "uuid": _uuid(record, name),
         "title": _line(title),

@@ -2,13 +2,13 @@
 
 Rules. What is in the report reaches Typst as JSON data, never as source: no text can be markup. Only fonts that come
 with Typst are used, and they are embedded, so the same run gives the same pages on every machine. They hold Latin,
-Greek and Cyrillic; what they lack is written out as its code point, as characters are that cannot be seen. The date in the
-file is that of the run's end.
+Greek and Cyrillic; what they lack is written out as its code point, as characters are that cannot be seen. The date in
+the file is that of the run's end.
 """
 
 import json
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.resources import files
 
@@ -45,11 +45,11 @@ from exitdrill.report.language import Language
 __all__ = ["PdfReport"]
 
 _NS = 1_000_000_000
-_STANDARDS = ["a-2a", "ua-1"]
 _KEY_CHARACTERS = 400
 _LAST_LETTER = 0x052F
 """The end of Cyrillic: letters beyond it are in none of the fonts."""
-_SIGNS = frozenset("–—‘’“”„…•€№™×·")
+_SIGNS = frozenset("\u2013\u2014\u2018\u2019\u201c\u201d\u201e\u2026\u2022\u20ac\u2122\xd7\xb7")
+"""Dashes, quotation marks, the ellipsis and the like, which are in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class PdfReport:
                 source,
                 format="pdf",
                 sys_inputs={"data": data},
-                pdf_standards=_STANDARDS,
+                pdf_standards=["a-2a", "ua-1"],
                 ignore_system_fonts=True,
                 timestamp=int(moment.timestamp()),
             )
@@ -170,7 +170,7 @@ def _timeline(block: Timeline, language: Language) -> Json:
             "name": _text(lap.name), "depth": lap.depth, "critical": lap.critical,
             "x": min(1 - width, max(0.0, lap.start_ns / total)), "width": width,
             "began": language.duration(lap.start_ns / _NS), "time": language.duration(lap.duration_ns / _NS),
-            "notes": _text(", ".join(notes(lap, language))),
+            "notes": _text(", ".join(notes(replace(lap, critical=False), language))),
         }  # fmt: skip
 
     said = []

@@ -149,7 +149,9 @@ def _timeline(block: Timeline, language: Language) -> RichTable:
     for bar in block.bars:
         name = Text("  " * bar.depth + safe(bar.name), style="" if bar.depth else "bold")
         blocks = Text(draw(bar, block.total_ns, _BAR_WIDTH), style="dim" if bar.depth else "")
-        grid.add_row(name, blocks, Text(language.duration(bar.duration_ns / _NS)), Text(", ".join(notes(bar, language))))
+        grid.add_row(
+            name, blocks, Text(language.duration(bar.duration_ns / _NS)), Text(", ".join(notes(bar, language)))
+        )
     return grid
 
 
