@@ -272,6 +272,14 @@ class TestRuns:
         assert desk.run("report", "last", "--format", "markdown", "-o", "report.md").out == ""
         assert (desk.folder / "report.md").read_text().startswith("#")
         assert desk.run("report", "last", "--format", "pdf").code == 2
+        assert desk.run("report", "last", "--lang", "de").code == 2
+        assert desk.run("report", "last", "--lang", "nl").out.startswith("GEHAALD")
+        assert desk.run("report", "last", "--format", "pdf", "--lang", "nl", "-o", "report.pdf").code == 0
+        assert (desk.folder / "report.pdf").read_bytes().startswith(b"%PDF-")
+        assert desk.run("report", "last", "--format", "html", "-o", "again.html").code == 0
+        (made,) = desk.folder.glob("runs/*/report.html")
+        assert (desk.folder / "again.html").read_bytes() == made.read_bytes(), "as the page itself says"
+        assert "sha256sum" in made.read_text()
 
     def test_resuming_a_finished_run_does_nothing(self, done: tuple[Desk, Ran]) -> None:
         """It prints the report again, with its exit code."""

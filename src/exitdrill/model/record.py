@@ -158,7 +158,7 @@ class LegRecord:
     longest_ns: int = 0
     """The longest of those jobs."""
     throughput: Throughput | None = None
-    """From what its workers said on the way, so what they moved again after a failure is in it twice; None before any."""
+    """As its workers said on the way: what was moved again after a failure is in it twice. None before any."""
 
     @property
     def began_elapsed_ns(self) -> int | None:

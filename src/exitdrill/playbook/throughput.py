@@ -1,7 +1,7 @@
 """What each leg moved when, from the ticks of its workers, small whatever the leg's length.
 
 Rules. A leg has at most `SPANS` spans of equal length; when it grows out of them, two and two become one. It is kept
-as a fact of the run every few seconds and after every phase, so that a resume goes on with it and a crash loses seconds.
+as a fact of the run every few seconds and after every phase: a resume goes on with it, and a crash loses seconds.
 A worker counts from zero: what is less than it said before is another worker on the same parts.
 """
 

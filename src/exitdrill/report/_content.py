@@ -113,10 +113,11 @@ def _caution(plan: DrillPlan, verdict: Verdict, language: Language) -> str:
 
 def _figures(plan: DrillPlan, record: RunRecord, verdict: Verdict, language: Language) -> list[Figure]:
     say = language.say
+    judged = {item.objective: item.judgement for item in verdict.objectives if item.subject == "drill"}
     figures = []
-    for name, actual, asked, missing in (
-        (say("Recovery time"), verdict.rta_seconds, plan.objectives.rto, say("not recovered")),
-        (say("Recovery point"), verdict.rpa_seconds, plan.objectives.rpo, say("not measured")),
+    for name, objective, actual, asked, missing in (
+        (say("Recovery time"), "RTO", verdict.rta_seconds, plan.objectives.rto, say("not recovered")),
+        (say("Recovery point"), "RPO", verdict.rpa_seconds, plan.objectives.rpo, say("not measured")),
     ):
         shown = missing if actual is None else language.duration(actual)
         if asked is None:
@@ -124,14 +125,16 @@ def _figures(plan: DrillPlan, record: RunRecord, verdict: Verdict, language: Lan
             continue
         goal = asked.total_seconds()
         beside = say("of {asked} allowed", asked=language.duration(goal))
-        met = actual is not None and actual <= goal
+        tone = Tone.GOOD if judged.get(objective) is Judgement.MET else Tone.BAD
         share = None if actual is None or goal <= 0 else actual / goal
-        figures.append(Figure(name, shown, beside, Tone.GOOD if met else Tone.BAD, share))
+        figures.append(Figure(name, shown, beside, tone, share))
     listed = sum(asset.listed.objects for asset in record.assets)
     proven = sum(asset.verification.equal for asset in record.assets if asset.verification is not None)
     beside = say("of {listed} listed", listed=language.count(listed, "object"))
-    whole = Tone.GOOD if proven == listed and listed else Tone.BAD
-    figures.append(Figure(say("Proven at the target"), language.count(proven), beside, whole))
+    whole = proven == listed and listed and verdict.judgement is not Judgement.FAILED
+    figures.append(
+        Figure(say("Proven at the target"), language.count(proven), beside, Tone.GOOD if whole else Tone.BAD)
+    )
     critical = sum(finding.severity is Severity.CRITICAL for finding in verdict.findings)
     beside = say("{critical} critical", critical=language.number(critical))
     tone = Tone.BAD if critical else Tone.PLAIN

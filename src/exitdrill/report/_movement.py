@@ -113,11 +113,11 @@ def _clock(record: RunRecord, language: Language) -> tuple[Block, ...]:
         (say("waiting for people"), _laps(record, "waiting")),
         (say("transfer to the vault"), first),
         (say("transfer to the target"), second),
-        (say("preparation"), _laps(record, "starting emulators", "phase declare", "phase preflight")),
-        (say("inventory"), _laps(record, "phase inventory")),
-        (say("the cut and the look before it"), _laps(record, "phase sever")),
-        (say("verification"), _laps(record, "phase verify")),
-        (say("teardown"), _laps(record, "phase teardown")),
+        (say("preparation"), _laps(record, "starting emulators", "phase declare", "phase preflight", "preflight")),
+        (say("inventory"), _laps(record, "phase inventory", "inventory")),
+        (say("the cut and the look before it"), _laps(record, "phase sever", "sever")),
+        (say("verification"), _laps(record, "phase verify", "verify")),
+        (say("teardown"), _laps(record, "phase teardown", "teardown")),
         (say("everything else"), [(0, total)]),
     )
     parts, taken = [], list[Span]()

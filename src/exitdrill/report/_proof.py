@@ -130,7 +130,7 @@ def losses(record: RunRecord, language: Language) -> tuple[Block, ...]:
     if not rows:
         return (Note(say("Nothing reported lost."), Tone.GOOD),)
     headers = (say("asset"), say("field"), say("objects"), say("reason"), say("example"))
-    return (Table(headers, rows, frozenset({2}), say("Metadata that was not kept")),)
+    return (Table(headers, rows, frozenset({2}), say("What the target could not hold")),)
 
 
 def severance(record: RunRecord, language: Language) -> tuple[Block, ...]:
