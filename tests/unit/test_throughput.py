@@ -146,5 +146,5 @@ def test_the_report_draws_bytes_a_second_on_one_axis() -> None:
     for trend, highest, total in ((first, 2e6, 180e6), (second, 1e6, 30e6)):
         area = sum(width * height for _, width, height in trend.points) * 270 * highest
         assert abs(area - total) / total < 0.02
-        assert all(0 <= x and x + width <= 1.000001 and 0 < height <= 1 for x, width, height in trend.points)
+        assert all(x >= 0 and x + width <= 1.000001 and 0 < height <= 1 for x, width, height in trend.points)
     assert picture.table.rows[0] == ("evacuate", "0:00:00", "0:02:00", "180.0 MB", "1.5 MB/s", "2.0 MB/s")
