@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from string import Formatter
+from time import perf_counter
 
 import pytest
 
 import exitdrill.report
 from exitdrill.assess import assess
+from exitdrill.assess._exceptions import _ADVICE, _OTHER, _Advice
 from exitdrill.errors import UsageError
 from exitdrill.model.objects import Outcome
 from exitdrill.model.record import DISAGREES, EARLY_REBUILD, RunStatus, StepStatus
@@ -20,7 +22,7 @@ from exitdrill.plan.drill import Level, Mode
 from exitdrill.report import LANGUAGES, Options, language, render
 from exitdrill.report._clauses import Status
 from exitdrill.report.language import ENGLISH
-from exitdrill.testing.runs import make_plan, make_record
+from exitdrill.testing.runs import make_measured, make_plan, make_record
 from reporting import busy_run
 
 _HERE = Path(exitdrill.report.__file__).parent
@@ -115,6 +117,37 @@ def test_objectives_are_said_in_dutch() -> None:
     for item in verdict.objectives:
         for text in (item.target, item.actual):
             assert said(text) != text or re.fullmatch(r"[\d:]+", text), text
+
+
+@pytest.mark.parametrize("advice", [*_ADVICE.values(), _OTHER], ids=lambda advice: advice.text[:20])
+def test_every_finding_about_objects_is_said_in_dutch(advice: _Advice) -> None:
+    """What was found, with whatever follows it, and what to do."""
+    said = language("nl").recorded
+    for rest in ("", " (rebuild)", " (rebuild); 10 of them named here", "; none of them is named in the record"):
+        for number, noun in (("1", "object"), ("1,234", "objects")):
+            spoken = said(f"{number} {noun} {advice.text}{rest}")
+            assert spoken.startswith(f"{number.replace(',', '.')} object(en) ")
+            assert "named" not in spoken
+    assert said(advice.remedy) != advice.remedy
+
+
+def test_a_finding_that_the_catalogue_does_not_know_stays_and_is_marked() -> None:
+    """The reader, and a screen reader, are told that it is English."""
+    plan = make_plan()
+    record = make_record(plan, make_measured(error="the disk went away"))
+    out = render("html", plan, record, assess(plan, record), Options(language("nl")))
+    assert "Sommige bevindingen staan er zoals ze zijn vastgelegd" in out
+    assert 'class="bad" lang="en"' in out
+    assert "Sommige bevindingen" not in render("html", *busy_run(), assess(*busy_run()), Options(language("nl")))
+
+
+def test_a_long_text_takes_no_long_time() -> None:
+    """Made to keep a pattern busy."""
+    began = perf_counter()
+    text = "0 evacuated, 0 rebuilt, 0 missing, 0 different, 0 " * 4000
+    assert language("nl").recorded(text) == text
+    language("nl").recorded(text[:2000])
+    assert perf_counter() - began < 5
 
 
 def test_numbers_and_dates_have_the_form_of_the_language() -> None:

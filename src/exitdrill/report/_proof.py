@@ -2,7 +2,7 @@
 
 from exitdrill.model.objects import Outcome
 from exitdrill.model.record import AssetRecord, Attempt, LegRecord, RunRecord
-from exitdrill.model.verdict import Judgement, Severity, Verdict
+from exitdrill.model.verdict import Finding, Judgement, Severity, Verdict
 from exitdrill.plan.drill import DrillPlan
 from exitdrill.report._document import Block, Facts, Funnel, Item, Items, Key, Mark, Note, Part, Picture, Table, Tone
 from exitdrill.report.language import Language
@@ -194,18 +194,22 @@ def findings(verdict: Verdict, language: Language) -> tuple[Block, ...]:
     say = language.say
     if not verdict.findings:
         return (Note(say("None."), Tone.GOOD),)
-    items = tuple(
-        Item(
-            f"{finding.id} {language.word(finding.severity).upper()} {finding.subject}: {finding.text}",
-            (say("What to do: {remedy}", remedy=finding.remedy),) if finding.remedy else (),
-            tuple((Key(key), "") for key in finding.keys),
-            _GRAVITY[finding.severity],
-            recorded=True,
-        )
-        for finding in verdict.findings
+    items = tuple(_finding(finding, language) for finding in verdict.findings)
+    if language.english or not any(item.recorded for item in items):
+        return (Items(items),)
+    return (Note(say("Some findings stand as they were recorded, in English.")), Items(items))
+
+
+def _finding(finding: Finding, language: Language) -> Item:
+    text, remedy = language.recorded(finding.text), language.recorded(finding.remedy)
+    subject = language.word(finding.subject) if finding.subject == "drill" else finding.subject
+    return Item(
+        f"{finding.id} {language.word(finding.severity).upper()} {subject}: {text}",
+        (language.say("What to do: {remedy}", remedy=remedy),) if remedy else (),
+        tuple((Key(key), "") for key in finding.keys),
+        _GRAVITY[finding.severity],
+        recorded=text == finding.text,
     )
-    aside = () if language.english else (Note(say("Findings stand as they were recorded, in English.")),)
-    return (*aside, Items(items))
 
 
 def teardown(record: RunRecord, language: Language) -> tuple[Block, ...]:

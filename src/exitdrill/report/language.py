@@ -2,8 +2,8 @@
 
 Rules. The English text in the code is the catalogue's key; English needs no catalogue. A text without an entry is a
 fault that a test finds, so it is an error here too. What a run recorded in words (findings, errors, what a check found)
-is evidence and stays as it was written, except for values of our own enumerations (`word`) and for the short phrases
-of the objectives (`recorded`), which are known by pattern.
+is evidence and stays as it was written, except for values of our own enumerations (`word`) and for the phrases of
+objectives and findings that the catalogue knows, by pattern (`recorded`).
 """
 
 import re
@@ -25,6 +25,9 @@ LANGUAGES = ("en", "nl")
 
 _SWAP = str.maketrans(",.", ".,")
 _NUMBER = re.compile(r"-?[\d.,:]+( [kMGTPE]?B)?")
+_REST = "rest"
+_LONGEST = 2000
+"""Longer than any phrase of ours; matching takes long on long texts."""
 _FIELD = re.compile(r"\\\{(\w+)\\\}")
 
 
@@ -57,12 +60,16 @@ class Language:
         """A phrase that a verdict holds in English; as it is where it is not known."""
         if self.english:
             return text
-        for pattern, template in self.patterns:
-            if found := pattern.fullmatch(text):
-                return template.format(**{name: self._value(value) for name, value in found.groupdict().items()})
+        if len(text) <= _LONGEST:
+            for pattern, template in self.patterns:
+                if found := pattern.fullmatch(text):
+                    values = found.groupdict()
+                    return template.format(**{name: self._value(value, name) for name, value in values.items()})
         return self._value(text)
 
-    def _value(self, text: str) -> str:
+    def _value(self, text: str, name: str = "") -> str:
+        if name == _REST:
+            return self.recorded(text)
         return text.translate(_SWAP) if _NUMBER.fullmatch(text) else self.word(text)
 
     def number(self, number: float, digits: int = 0, *, sign: bool = False) -> str:
@@ -124,8 +131,10 @@ def language(code: str) -> Language:
     data = tomllib.loads(files(__package__).joinpath(f"{code}.toml").read_text("utf-8"))
     nouns = {str(noun): (str(pair[0]), str(pair[1])) for noun, pair in data["nouns"].items()}
     patterns = tuple((_pattern(source), str(text)) for source, text in data["patterns"].items())
-    return Language(code, data["texts"], data["words"], nouns, patterns)
+    return Language(code, data["texts"], {**data["words"], **data["phrases"]}, nouns, patterns)
 
 
 def _pattern(source: str) -> re.Pattern[str]:
-    return re.compile(_FIELD.sub(r"(?P<\1>.+?)", re.escape(source)), re.DOTALL)
+    """``{name}`` is at least one character, ``{rest}`` may be none; ``(s)`` is there or not."""
+    escaped = re.escape(source).replace(re.escape("(s)"), "s?").replace(re.escape("{rest}"), "(?P<rest>.*)")
+    return re.compile(_FIELD.sub(r"(?P<\1>.+?)", escaped), re.DOTALL)
