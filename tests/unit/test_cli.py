@@ -235,6 +235,11 @@ class TestRuns:
         assert ran.json["verdict"]["judgement"] == "met"
         assert "evacuate begins; " in ran.err
         assert "evacuate files: 20 objects" in ran.err
+        assert "the same as a page: " in ran.err
+        (asset,) = ran.json["record"]["assets"]
+        for leg in ("evacuate", "rebuild"):
+            assert sum(asset[leg]["throughput"]["objects"]) == 20
+            assert sum(asset[leg]["throughput"]["size_bytes"]) == asset["listed"]["size_bytes"]
         assert "\x1b" not in ran.err
 
     def test_an_rto_that_is_too_short_ends_with_1(self, desk: Desk) -> None:

@@ -18,8 +18,15 @@ from reporting import busy_run, rehearsed
 
 _ROOTS: dict[str, type] = {"plan": DrillPlan, "record": RunRecord, "verdict": Verdict}
 _FIELDS = sorted(
-    {(s.source, path.removesuffix("?")) for s in sources() for c in s.clause for path in (*c.needs, *c.shows)}
+    {(s.source.en, path.removesuffix("?")) for s in sources() for c in s.clause for path in (*c.needs, *c.shows)}
 )
+
+
+_SMALL: dict[str, Any] = {
+    "source": {"en": "x", "nl": "x"},
+    "as_of": "2026-01-01",
+    "clause": [{"article": {"en": "1", "nl": "1"}, "about": {"en": "a", "nl": "b"}, "needs": [], "shows": []}],
+}
 
 
 def _inner(kind: Any) -> Any:
@@ -49,7 +56,7 @@ def test_every_field_that_is_named_exists(source: str, path: str) -> None:
 
 def test_there_is_a_file_for_each_source_that_the_design_names() -> None:
     """Each with its date and at least one clause; no file lies about unread."""
-    known = " ".join(one.source for one in sources())
+    known = " ".join(one.source.en for one in sources())
     for word in (
         "2022/2554",
         "2024/1773",
@@ -62,14 +69,15 @@ def test_there_is_a_file_for_each_source_that_the_design_names() -> None:
         "BIO2",
     ):
         assert word in known
-    assert len({one.source for one in sources()}) == len(sources()) == 9
+    assert len({one.source.en for one in sources()}) == len(sources()) == 9
     assert all(one.clause for one in sources())
 
 
 def test_a_clause_with_a_field_too_many_is_refused() -> None:
     """A misspelt name is no silent pass."""
+    assert Source.model_validate(_SMALL).clause[0].needs == ()
     with pytest.raises(ValidationError):
-        Source.model_validate({"source": "x", "as_of": "2026-01-01", "clause": [{"article": "1", "need": []}]})
+        Source.model_validate({**_SMALL, "clause": [{**_SMALL["clause"][0], "need": []}]})
 
 
 def _one(run: tuple[DrillPlan, RunRecord], source: str, about: str) -> Coverage:
@@ -77,7 +85,7 @@ def _one(run: tuple[DrillPlan, RunRecord], source: str, about: str) -> Coverage:
     found = [
         one
         for one in evaluate(plan, record, assess(plan, record))
-        if source in one.source.source and about in one.clause.about.en
+        if source in one.source.source.en and about in one.clause.about.en
     ]
     assert len(found) == 1
     return found[0]

@@ -5,10 +5,14 @@ import io
 import json
 import sys
 import unicodedata
+from collections import Counter
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pypdf import PdfReader
 from trestle.oscal.assessment_results import AssessmentResults
 
@@ -175,3 +179,26 @@ class TestOscal:
                    if any(prop["name"] == "clause-status" for prop in one.get("props", ()))]  # fmt: skip
         assert clauses
         assert all(any(prop["name"] == "rehearsal" for prop in one["props"]) for one in clauses)
+
+
+class _Elements(HTMLParser):
+    """How many there are of each element, and which attributes."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+        self.attributes: set[str] = set()
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.counts[tag] += 1
+        self.attributes |= {name for name, _ in attrs}
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@given(st.text(min_size=1) | st.text(st.sampled_from("<>&\"'`/=-!{}%# \nax"), min_size=1, max_size=30))
+def test_no_text_is_an_element_of_the_page(hostile: str) -> None:
+    """Whatever it is: the page has the elements and attributes that it has for a plain one."""
+    page, tame = (_Elements(render("html", *_judged(hostile_run(text)))) for text in (hostile, "k"))
+    assert page.counts == tame.counts
+    assert page.attributes == tame.attributes

@@ -43,11 +43,15 @@ class Phrase(_Strict):
     en: str
     nl: str
 
+    def in_(self, language: Language) -> str:
+        """In that one."""
+        return str(getattr(self, language.code))
+
 
 class Clause(_Strict):
     """One clause, in our words."""
 
-    article: str
+    article: Phrase
     about: Phrase
     needs: tuple[str, ...]
     """Fields that must all hold something; one that ends in ``?`` must in one value at least, others in each."""
@@ -59,7 +63,7 @@ class Clause(_Strict):
 class Source(_Strict):
     """A law or a standard."""
 
-    source: str
+    source: Phrase
     as_of: str = Field(pattern=r"\d{4}-\d\d-\d\d")
     clause: tuple[Clause, ...]
 
@@ -154,7 +158,7 @@ def coverage(plan: DrillPlan, record: RunRecord, verdict: Verdict, language: Lan
     for source in sources():
         rows = tuple(_row(one, language, rehearsal=rehearsal) for one in found if one.source is source)
         headers = (say("clause"), say("about"), say("status"), say("facts of this run"))
-        title = say("{source}, mapping as of {day}", source=source.source, day=language.day(source.as_of))
+        title = say("{source}, mapping as of {day}", source=source.source.in_(language), day=language.day(source.as_of))
         blocks += [Heading(title), Table(headers, rows, caption=title)]
     return tuple(blocks)
 
@@ -172,12 +176,12 @@ def _row(one: Coverage, language: Language, *, rehearsal: bool) -> tuple[str | M
     if one.missing:
         said.append(say("empty: {fields}", fields=", ".join(one.missing)))
     if one.clause.unrecorded is not None:
-        what = getattr(one.clause.unrecorded, language.code)
-        said.append(say("not recorded by exitdrill: {what}", what=str(what)))
+        what = one.clause.unrecorded.in_(language)
+        said.append(say("not recorded by exitdrill: {what}", what=what))
     if one.status is not Status.NOT:
         said += [f"{path}: {_shown(path, values, language)}" for path, values in one.facts]
-    about = str(getattr(one.clause.about, language.code))
-    return (one.clause.article, about, Mark(status, tone), "; ".join(said))
+    about = one.clause.about.in_(language)
+    return (one.clause.article.in_(language), about, Mark(status, tone), "; ".join(said))
 
 
 def _shown(path: str, values: Iterable[object], language: Language) -> str:

@@ -90,7 +90,7 @@ def _findings(record: RunRecord, verdict: Verdict) -> Iterator[dict[str, Json]]:
 def _clauses(plan: DrillPlan, record: RunRecord, verdict: Verdict) -> Iterator[dict[str, Json]]:
     rehearsal = verdict.environment == "emulator" or plan.mode is Mode.REHEARSAL
     for number, one in enumerate(evaluate(plan, record, verdict), 1):
-        title = f"{one.source.source} {one.clause.article}: {one.clause.about.en}"
+        title = f"{one.source.source.en} {one.clause.article.en}: {one.clause.about.en}"
         props = [_prop("clause-status", one.status), _prop("mapping-as-of", one.source.as_of)]
         props += [_prop("rehearsal", "yes")] if rehearsal else []
         yield _observation(record, f"clause {number}", title, _answer(one), *props)
