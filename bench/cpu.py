@@ -55,11 +55,12 @@ def measure(objects: int, size_bytes: int, folder: Path, say: Callable[[str], No
     for step in ours.PHASES:
         leg, other = plain.phases[step], sampled.phases[step]
         spent: Counter[str] = Counter()
-        for one in found:
-            if other.began <= one["began"] <= other.began + other.wall_seconds:
-                spent.update(one["spent"])
-        functions = tuple((where, 1e6 * seconds / objects) for where, seconds in spent.most_common(_SHOWN))
-        costs.append(Cost(step, 1e6 * leg.wall_seconds / objects, 1e6 * leg.cpu_seconds / objects, functions))
+        for tenths in found:
+            for tenth, functions in tenths.items():
+                if other.began <= int(tenth) / 10 <= other.began + other.wall_seconds:
+                    spent.update(functions)
+        most = tuple((where, 1e6 * seconds / objects) for where, seconds in spent.most_common(_SHOWN))
+        costs.append(Cost(step, 1e6 * leg.wall_seconds / objects, 1e6 * leg.cpu_seconds / objects, most))
     return costs
 
 

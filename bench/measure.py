@@ -35,10 +35,25 @@ class Process:
 
     kind: str
     """``worker``, ``prefect server``, ``exitdrill``, or the program's name."""
-    began: float
-    """When it was first seen, in Unix time."""
-    peak_bytes: int
-    """Its high-water mark of resident memory when it was last seen."""
+    peaks: list[tuple[float, int]]
+    """When it was seen, in Unix time, with its high-water mark of resident memory until then: when it was seen
+    first, each time that has grown, and when it was seen last."""
+
+    @property
+    def peak_bytes(self) -> int:
+        """Its high-water mark when it was last seen."""
+        return self.peaks[-1][1]
+
+    def peak_until(self, end: float) -> int:
+        """Its high-water mark at a moment; 0 before it was seen."""
+        at = bisect_right(self.peaks, (end, float("inf")))
+        return self.peaks[at - 1][1] if at else 0
+
+    def seen(self, peak_bytes: int) -> None:
+        """Note what it is now."""
+        if len(self.peaks) > 1 and self.peaks[-1][1] == self.peaks[-2][1] == peak_bytes:
+            self.peaks.pop()
+        self.peaks.append((time.time(), peak_bytes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +75,12 @@ class Usage:
         return max((process.peak_bytes for process in self.processes), default=0)
 
     def peak_between(self, start: float, end: float, kind: str) -> int:
-        """The largest peak, in bytes, of a process of that kind that began between two moments of Unix time."""
-        chosen = (p.peak_bytes for p in self.processes if p.kind == kind and start <= p.began <= end)
-        return max(chosen, default=0)
+        """The largest peak, in bytes, of a process of that kind that was there between two moments of Unix time.
+
+        A peak is that since the process began: what it did before the first moment counts too.
+        """
+        there = (p for p in self.processes if p.kind == kind and p.peaks[0][0] <= end and p.peaks[-1][0] >= start)
+        return max((p.peak_until(end) for p in there), default=0)
 
     def cpu_between(self, start: float, end: float) -> float:
         """CPU seconds between two moments of Unix time, interpolated."""
@@ -160,12 +178,9 @@ class _Watcher:
     def _look(self, pid: int) -> None:
         kind, peak = _kind(pid), _peak_bytes(pid)
         known = self.processes.get(pid)
-        if known is None:
-            self.processes[pid] = Process(kind, time.time(), peak)
-        elif known.kind != kind:  # between fork and exec it had its parent's name, and memory
-            known.kind, known.peak_bytes = kind, peak
-        else:
-            known.peak_bytes = peak
+        if known is None or known.kind != kind:  # between fork and exec it had its parent's name, and memory
+            known = self.processes[pid] = Process(kind, [])
+        known.seen(peak)
 
 
 def _kind(pid: int) -> str:

@@ -36,7 +36,7 @@ class Row:
     wall_seconds: float
     cpu_seconds: float
     worker_peak_bytes: int
-    """Of the largest worker process that began in this phase."""
+    """Of the largest worker process at work in this phase, since it began: it may have done earlier phases too."""
     conductor_peak_bytes: int
     """Of the process that conducts, over the whole run."""
     note: str = ""

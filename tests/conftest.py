@@ -7,6 +7,7 @@ here says what is missing and is skipped; with ``EXITDRILL_REQUIRE_ALL=1``, as i
 import os
 import secrets
 from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -21,6 +22,15 @@ _REQUIRE_ALL = "EXITDRILL_REQUIRE_ALL"
 # How long an example takes says more about the machine's other work than about the code; pytest-timeout bounds a test.
 settings.register_profile("exitdrill", deadline=None)
 settings.load_profile("exitdrill")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_configuration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The machine's key of these tests, and of the commands they start, is not that of whoever runs them."""
+    folder = tmp_path_factory.mktemp("configuration")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(folder))
+        yield folder
 
 
 def _required() -> bool:

@@ -2,8 +2,8 @@
 
 Python imports this file at its start where its folder is on ``PYTHONPATH``; it does nothing unless BENCH_PROFILE
 names a folder and the process is a worker. Every few milliseconds each thread's own CPU clock is read, and what it
-advanced is booked on the function that the thread is in. The totals are rewritten twice a second, because a worker
-ends without saying good-bye.
+advanced is booked on the function that the thread is in, for each tenth of a second of Unix time. The totals are
+rewritten twice a second, because a worker ends without saying good-bye.
 """
 
 import json
@@ -25,25 +25,26 @@ def _name(frame: object) -> str:
 
 
 def _sample(folder: Path) -> None:
-    began, written = time.time(), time.monotonic()
+    written = time.monotonic()
     mine = threading.get_ident()
     last: dict[int, float] = {}
-    spent: dict[str, float] = defaultdict(float)
+    spent: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     path = folder / f"{os.getpid()}.json"
     while True:
         time.sleep(_SAMPLE_SECONDS)
+        tenth = int(10 * time.time())
         for thread, frame in sys._current_frames().items():
             try:
                 now = time.clock_gettime(time.pthread_getcpuclockid(thread))
             except OSError:
                 continue  # it has ended
             if thread != mine:
-                spent[_name(frame)] += now - last.get(thread, 0.0)
+                spent[tenth][_name(frame)] += now - last.get(thread, 0.0)
             last[thread] = now
         if time.monotonic() - written > _WRITE_SECONDS:
             written = time.monotonic()
             beside = path.with_suffix(".new")
-            beside.write_text(json.dumps({"began": began, "spent": spent}))
+            beside.write_text(json.dumps(spent))
             beside.replace(path)
 
 

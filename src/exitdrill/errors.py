@@ -13,6 +13,8 @@
     │   ├── ClaimLostError              4   another worker has taken the part over
     │   └── RunLockedError              2   another process is at work on this run
     ├── EvidenceError                   5   evidence does not verify
+    ├── SigningError                    3   a key cannot be made, read or signed with
+    ├── TimestampError                  4   the timestamp authority gave no good token
     └── ConnectorError                  4   a place did not do what was asked
         ├── MissingExtraError           2   the connector's library is not installed
         ├── AuthenticationError         3   credentials missing or refused
@@ -59,9 +61,11 @@ __all__ = [
     "RunError",
     "RunLockedError",
     "SeveredError",
+    "SigningError",
     "StepFailedError",
     "StoppedError",
     "ThrottledError",
+    "TimestampError",
     "TransientError",
     "UnsupportedError",
     "UsageError",
@@ -181,6 +185,16 @@ class EvidenceError(ExitdrillError):
     """Evidence does not verify."""
 
     exit_code = 5
+
+
+class SigningError(ExitdrillError):
+    """A key cannot be made, read or signed with."""
+
+    exit_code = 3
+
+
+class TimestampError(ExitdrillError):
+    """The timestamp authority does not answer, or its answer is not good."""
 
 
 class ConnectorError(ExitdrillError):

@@ -12,7 +12,7 @@ from exitdrill.emulator import Running
 from exitdrill.evidence.journal import read_journal
 
 _KILLS = 10
-_OBJECTS = "600"
+_OBJECTS = "1000"
 _START_SECONDS = 60
 
 
@@ -53,10 +53,10 @@ def test_killed_at_ten_random_moments_it_ends_the_same(field: Callable[[Running]
     assert there.outsider("fill", there.container, _OBJECTS, "9000000").code == 0
 
     dice = random.Random(2026)
-    assert _kill_after(there, dice.uniform(1, 4), "run", "drill.yaml", "--no-prefect")
+    assert _kill_after(there, dice.uniform(1, 3), "run", "drill.yaml", "--no-prefect")
     t0 = there.read("run.json")["t0_utc"]
     for _ in range(_KILLS - 1):
-        assert _kill_after(there, dice.uniform(0.2, 4), "resume", "last", "--no-prefect"), "it ended too early"
+        assert _kill_after(there, dice.uniform(0.2, 2.5), "resume", "last", "--no-prefect"), "it ended too early"
     ended = there.exitdrill("resume", "last", "--no-prefect")
     assert ended.code == 0, ended.out + ended.err
 
@@ -79,7 +79,7 @@ def test_workers_end_with_the_one_they_work_for(field: Callable[[Running], Field
     there = field(moto)
     there.write()
     assert there.outsider("fill", there.container, _OBJECTS, "9000000").code == 0
-    assert _kill_after(there, 6, "run", "drill.yaml", "--no-prefect")
+    assert _kill_after(there, 4, "run", "drill.yaml", "--no-prefect")
     time.sleep(2)
     listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert str(there.run) not in listing

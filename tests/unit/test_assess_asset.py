@@ -8,7 +8,17 @@ import pytest
 
 from exitdrill.assess import assess
 from exitdrill.model.objects import Outcome
-from exitdrill.model.record import DISAGREES, AssetRecord, Counts, LegRecord, LossCount, Mishap, VerificationRecord
+from exitdrill.model.record import (
+    DISAGREES,
+    AssetRecord,
+    Counts,
+    LegRecord,
+    LossCount,
+    ManifestRoot,
+    ManifestRoots,
+    Mishap,
+    VerificationRecord,
+)
 from exitdrill.model.verdict import Finding, Judgement, Severity, Verdict
 from exitdrill.plan.drill import Asset, Level, Objectives
 from exitdrill.testing.runs import SEVERED, make_asset, make_measured, make_plan, make_record
@@ -333,3 +343,63 @@ def test_a_digest_that_disagrees_and_was_not_declared_breaks_the_accounting() ->
     verdict = _judge(_measured({"source_digests": {"equal": 998, "different": 2}}))
     assert _judgement(verdict, "completeness") is Judgement.MISSED
     assert "2 exceptions happened, 0 declared" in _finding(verdict, "add up").text
+
+
+_ROOT, _OTHER = ManifestRoot("aa" * 32, 1000), ManifestRoot("bb" * 32, 1000)
+_NONE = ManifestRoot(why_not="verified at level listed")
+_TAGS, _CREATED = (LossCount(field, "not kept here", 5, "k") for field in ("tags", "created"))
+
+
+@pytest.mark.parametrize(
+    ("roots", "changes"),
+    [
+        (ManifestRoots(_ROOT, _ROOT, _ROOT), {}),
+        (ManifestRoots(_ROOT, _ROOT, _ROOT), {"losses": (_CREATED,)}),
+        (ManifestRoots(_ROOT, _ROOT, _OTHER), {"losses": (_TAGS,)}),
+        (ManifestRoots(_ROOT, _ROOT, _NONE), {}),
+        (ManifestRoots(_NONE, _NONE, _NONE), {}),
+        (
+            ManifestRoots(_ROOT, replace(_OTHER, objects=997), replace(_OTHER, objects=997)),
+            {"evacuate": _leg("evacuate", copied=997, changed=3), "verification": _checked(equal=997)},
+        ),
+        (
+            ManifestRoots(_ROOT, replace(_OTHER, objects=998), replace(_OTHER, objects=998)),
+            {"rebuild": _leg("rebuild", copied=998, corrupt=1, lost=1), "verification": _checked(equal=998)},
+        ),
+        (
+            ManifestRoots(_ROOT, _ROOT, replace(_OTHER, objects=999)),
+            {"verification": _checked(equal=999, different=1)},
+        ),
+    ],
+)
+def test_roots_that_fit_what_was_counted_add_nothing(roots: ManifestRoots, changes: dict[str, object]) -> None:
+    """The same where nothing was lost, different where something was; none where there can be none."""
+    before, after = (_judge(_measured(changes | more)) for more in ({}, {"roots": roots}))
+    assert after.findings == before.findings
+    assert after.judgement is before.judgement
+
+
+@pytest.mark.parametrize(
+    ("roots", "changes", "text"),
+    [
+        (ManifestRoots(_ROOT, _ROOT, _OTHER), {}, "every object was found equal, and yet the manifest roots of vault"),
+        (ManifestRoots(_OTHER, _ROOT, _ROOT), {}, "every object was evacuated, and yet the manifest roots of source"),
+        (ManifestRoots(_ROOT, _ROOT, _OTHER), {"losses": (_CREATED,)}, "manifest roots of vault and target differ"),
+        (ManifestRoots(_ROOT, _ROOT, _ROOT), {"losses": (_TAGS,)}, "5 pieces of metadata lost, and yet"),
+        (ManifestRoots(_ROOT, _ROOT, replace(_ROOT, objects=999)), {}, "target's manifest has 999 objects, 1,000"),
+        (
+            ManifestRoots(_ROOT, _ROOT, _ROOT),
+            {"verification": _checked(equal=999, missing=1)},
+            "target's manifest has 1,000 objects, 999 counted",
+        ),
+    ],
+)
+def test_roots_that_contradict_what_was_counted_are_critical(
+    roots: ManifestRoots, changes: dict[str, object], text: str
+) -> None:
+    """Two ways to the same facts: where they differ, neither can be relied on."""
+    verdict = _judge(_measured(changes | {"roots": roots}))
+    found = _finding(verdict, text)
+    assert found.severity is Severity.CRITICAL
+    assert "does not add up" in found.text
+    assert _judgement(verdict, "completeness") is Judgement.MISSED

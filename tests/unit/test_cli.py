@@ -343,6 +343,33 @@ class TestPeople:
         assert ran.code == 0, ran.err
         assert [s["approved_by"] for s in ran.json["record"]["steps"] if s["id"] == "sever"] == ["Anna"]
 
+    def test_only_who_may_can_approve(self, desk: Desk) -> None:
+        """With approvers in the drill, only their key starts it."""
+        for name in ("anna", "eve"):
+            assert desk.run("keys", "new", f"{name}.pem").code == 0
+        drill = desk.drill(asking="source.sever", evidence={"approvers": {"sever": ["anna.pem.pub"]}})
+        ran = desk.run("run", drill, "--approve", "sever=Anna")
+        assert (ran.code, "--approver-key Anna=PATH" in ran.err) == (2, True)
+        ran = desk.run("run", drill, "--approve", "sever=Anna", "--approver-key", "Anna=eve.pem")
+        assert (ran.code, "approvers sever" in ran.err) == (3, True)
+        ran = desk.run("run", drill, "--approve", "sever=Anna", "--approver-key", "Anna=anna.pem")
+        assert ran.code == 0, ran.err
+        shown = desk.run("show", "last", "--json").json["sealed"]
+        assert (shown["covered"], shown["tokens"]) == (shown["lines"], 0)
+        assert shown["keys"][0][:16] in desk.run("show", "last").out
+
+    def test_secrets_of_keys_are_written_nowhere(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A private key that a variable holds is in no file of the run and in nothing that is said."""
+        assert desk.run("keys", "new", "ops.pem").code == 0
+        monkeypatch.setenv("OPS_KEY", (desk.folder / "ops.pem").read_text())
+        ran = desk.run("run", desk.drill(evidence={"signers": [{"key": "${env:OPS_KEY}"}]}), "--verbose")
+        assert ran.code == 0, ran.err
+        secret = (desk.folder / "ops.pem").read_bytes().splitlines()[1]
+        assert secret.decode() not in ran.out + ran.err
+        for path in (desk.folder / "runs").rglob("*"):
+            assert not path.is_file() or secret not in path.read_bytes(), path
+        assert desk.run("keys", "show", str(next((desk.folder / "runs").glob("*/signer.pub")))).code == 0
+
     @pytest.mark.parametrize("given", ["sever", "sever=", "evacuate=Anna"])
     def test_an_approval_of_nothing_ends_with_2(self, desk: Desk, given: str) -> None:
         """Neither a name missing nor a step that asks nobody goes unnoticed."""

@@ -28,8 +28,8 @@ from exitdrill.errors import NotFoundError, StoppedError, UsageError
 from exitdrill.model.limits import BandwidthLine, Limits
 from exitdrill.model.objects import Outcome
 from exitdrill.model.record import AssetRecord, Counts, LegRecord
-from exitdrill.plan.drill import Level, Objectives, Playbook
-from exitdrill.playbook.conductor import Question
+from exitdrill.plan.drill import Evidence, Level, Objectives, Playbook
+from exitdrill.playbook.conductor import Answer, Question
 from exitdrill.testing.runs import make_asset, make_plan
 from exitdrill.transfer.job import Tick
 
@@ -202,17 +202,33 @@ class TestErrors:
         with pytest.raises(UsageError, match="asks for a person"):
             options.approvals(["evacuate=Anna"], make_plan())
 
+    def test_a_key_must_name_person_and_path(self) -> None:
+        """An answer that must be signed and cannot be is found before the clock starts."""
+        plan = replace(make_plan(), evidence=Evidence(approvers={"sever": ("anna.pub",)}))
+        for given in ("Anna", "=k.pem", "Anna="):
+            with pytest.raises(UsageError, match="names no key"):
+                options.approver_keys([given], plan, {})
+        with pytest.raises(UsageError, match="takes a signed answer only"):
+            options.approver_keys(["Bob=k.pem"], plan, {"sever": "Anna"})
+        assert options.approver_keys(["Anna=a=b.pem"], plan, {"sever": "Anna"}) == {"Anna": "a=b.pem"}
+        assert options.approver_keys([], plan, {"look": "Anna"}) == {}
+
 
 class TestAsking:
     QUESTION = Question("sever", "approval", "from here on the source is gone", "ask the duty officer")
 
     def _ask(self, monkeypatch: pytest.MonkeyPatch, typed: bytes, stop: threading.Event) -> str:
+        return self._answer(monkeypatch, typed, stop, self.QUESTION).name
+
+    def _answer(
+        self, monkeypatch: pytest.MonkeyPatch, typed: bytes, stop: threading.Event, question: Question
+    ) -> Answer:
         master, slave = pty.openpty()
         with os.fdopen(slave, "r", buffering=1) as stdin:
             monkeypatch.setattr(sys, "stdin", stdin)
             os.write(master, typed)
             try:
-                return TerminalAsker(PlainScreen(), stop)(self.QUESTION).name
+                return TerminalAsker(PlainScreen(), stop)(question)
             finally:
                 os.close(master)
 
@@ -222,6 +238,16 @@ class TestAsking:
         said = capsys.readouterr().err
         assert "from here on the source is gone" in said
         assert "ask the duty officer" in said
+
+    def test_a_signed_answer_names_a_key(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Where the drill wants it signed, the key is asked for, too; nothing: an option named it."""
+        signed = replace(self.QUESTION, signed=True)
+        for typed, key in ((b"Anna\nkeys/anna.pem\n", "keys/anna.pem"), (b"Anna\n\n", None)):
+            answer = self._answer(monkeypatch, typed, threading.Event(), signed)
+            assert (answer.name, answer.key) == ("Anna", key)
+        assert "path of your private key" in capsys.readouterr().err
 
     def test_nothing_means_no(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """An empty line stops the drill, to be resumed."""

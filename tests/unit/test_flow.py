@@ -419,9 +419,13 @@ def test_an_interrupt_of_a_scheduled_drill_stops_it_cleanly(tmp_path: Path) -> N
 
     main = threading.main_thread().ident
     assert main is not None
-    threading.Timer(0.3, signal.pthread_kill, (main, signal.SIGINT)).start()
-    with pytest.raises(KeyboardInterrupt):
-        _on_thread(run, work)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background begins without it
+    try:
+        threading.Timer(0.3, signal.pthread_kill, (main, signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            _on_thread(run, work)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert ended.is_set()
     run.close()
 

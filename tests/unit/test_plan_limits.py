@@ -112,7 +112,7 @@ _AT = "places.cloud.limits"
         ("speed: 1", (f"10:7: {_AT}.speed: unknown field; expected one of bandwidth, concurrency, "
          "requests_per_second, timezone")),
         ('bandwidth: "${env:RATE}"', (f"10:18: {_AT}.bandwidth: a reference here stays as it is; expected a plain "
-         "value (only a place's settings and engine.claims are resolved)")),
+         "value (only a place's settings, engine.claims, and key and pin of evidence.signers are resolved)")),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, said: str) -> None:

@@ -426,7 +426,7 @@ def test_the_order_of_assets_is_the_files_where_nothing_else_is_asked(tmp_path: 
             'source: {container: "${env:X}"}',
             (
                 "drill.yaml:14:25: assets[0].source.container: a reference here stays as it is; expected a plain value "
-                "(only a place's settings and engine.claims are resolved)"
+                "(only a place's settings, engine.claims, and key and pin of evidence.signers are resolved)"
             ),
         ),
         # the file's version

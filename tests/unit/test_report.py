@@ -23,6 +23,8 @@ from exitdrill.model.record import (
     Counts,
     LegRecord,
     LossCount,
+    ManifestRoot,
+    ManifestRoots,
     Mishap,
     RunRecord,
     RunStatus,
@@ -409,3 +411,18 @@ def test_where_an_inventory_is_from(name: str) -> None:
     check = Check("inventory", "case-files", ready=True, found=found)
     record = replace(record, checks=(*record.checks, check))
     assert "29:00:00 old" in render(name, plan, record, assess(plan, record))
+
+
+@pytest.mark.parametrize("format_", ["text", "markdown"])
+def test_manifest_roots_are_one_line_each(format_: str) -> None:
+    """The same root, or which differ and how many objects are in each, or why there is none."""
+    one, other = ManifestRoot("aa" * 32, 2500), ManifestRoot("bb" * 32, 2499)
+    for roots, expected in (
+        (ManifestRoots(one, one, one), f"source, vault and target: the same root {one.root} (2,500 objects)"),
+        (ManifestRoots(one, one, other), f"DIFFERENT: source {one.root} (2,500 objects); vault {one.root}"),
+        (ManifestRoots(one, one, ManifestRoot(why_not="not verified")), "(2,500 objects); target none, not verified"),
+    ):
+        plan = make_plan()
+        record = make_record(plan, make_measured(roots=roots))
+        said = _rendered(format_, plan, record)
+        assert expected in " ".join(said.split())

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from exitdrill.connector.objects import BytesBody, WriteRequest
 from exitdrill.connector.provider import Endpoint
 from exitdrill.connector.registry import connector
 from exitdrill.errors import (
+    ExitdrillError,
     NotFoundError,
     RunError,
     RunLockedError,
@@ -30,13 +32,14 @@ from exitdrill.errors import (
 from exitdrill.plan.drill import Asset, DrillPlan, Level, Mode, Objectives, Phase, Place, Playbook, Route, Step
 from exitdrill.testing.runs import T0
 from exitdrill.transfer import client
-from exitdrill.transfer.client import Watch, run_job, watch
+from exitdrill.transfer.client import Watch, run_job, start_ahead, watch
 from exitdrill.transfer.cut import Cut, Refuser, load_cut, make_cut, scrubbed
 from exitdrill.transfer.inventory import inventory_counts
 from exitdrill.transfer.job import Job, Tick
 from exitdrill.transfer.layout import RunDirectory, RunFacts, write_atomic
 from exitdrill.transfer.places import vault_container
 from exitdrill.transfer.rows import LedgerRow, part_numbers, part_path, read_rows
+from exitdrill.transfer.workers import end_idle
 
 _POPEN = subprocess.Popen
 _CUT = {"severed_utc": format_utc(T0), "severed_elapsed_ns": 1}
@@ -244,7 +247,7 @@ def _job(directory: RunDirectory, task: str, *parts: int, **options: object) -> 
 
 
 def test_all_tasks_one_after_the_other(directory: RunDirectory) -> None:
-    """Inventory, both legs, last look, verification and teardown, each in a process of its own."""
+    """Inventory, both legs, last look, verification and teardown."""
     ticks: list[Tick] = []
     with watch(directory, Watch(ticks.append, lambda: False)):
         run_job(_job(directory, "inventory", part_rows=20))
@@ -278,7 +281,7 @@ def test_errors_cross_the_border_as_they_are(directory: RunDirectory, tmp_path: 
     """A place's error arrives with its class and text; what nobody foresaw as a RunError, its trace in the log."""
     with pytest.raises(RunError, match="KeyError"):
         run_job(_job(directory, "no such task"))
-    assert "Traceback" in (directory.logs / "worker-no-such-task.log").read_text()
+    assert "Traceback" in (directory.logs / "worker.log").read_text()
     for path in sorted((tmp_path / "here").rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
     with pytest.raises(NotFoundError, match="here"):
@@ -327,6 +330,123 @@ def test_a_worker_whose_conductor_died_is_waited_for(directory: RunDirectory) ->
     assert done
 
 
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> "list[subprocess.Popen[str]]":
+    """The worker processes that were started."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def popen(*args: object, **more: object) -> object:
+        processes.append(_POPEN(*args, **more))  # type: ignore[call-overload]
+        return processes[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    return processes
+
+
+def test_one_worker_carries_out_job_after_job(directory: RunDirectory, started: "list[subprocess.Popen[str]]") -> None:
+    """Jobs one after the other are one process's, which ends with the run; without a watch each has its own."""
+    with watch(directory, Watch(lambda _: None, lambda: False)):
+        run_job(_job(directory, "inventory", part_rows=20))
+        run_job(_job(directory, "evacuate", 1, 2, 3))
+        run_job(_job(directory, "last look"))
+        assert [process.poll() for process in started] == [None]
+    assert [process.poll() for process in started] == [0]
+    run_job(_job(directory, "rebuild", 1, 2, 3))
+    run_job(_job(directory, "verify", seed="00" * 32))
+    assert [process.poll() for process in started] == [0, 0, 0]
+
+
+def test_a_worker_that_waited_and_was_killed_is_replaced(
+    directory: RunDirectory, started: "list[subprocess.Popen[str]]"
+) -> None:
+    """The end of a worker that had nothing to do ends no job."""
+    with watch(directory, Watch(lambda _: None, lambda: False)):
+        run_job(_job(directory, "inventory", part_rows=20))
+        started[0].kill()
+        started[0].wait(30)
+        run_job(_job(directory, "evacuate", 1, 2, 3))
+    assert [process.poll() for process in started] == [-9, 0]
+
+
+def test_a_worker_is_not_kept_after_an_error(directory: RunDirectory, started: "list[subprocess.Popen[str]]") -> None:
+    """Nor is one that was stopped: the next job begins in a process without a past."""
+    with watch(directory, Watch(lambda _: None, lambda: False)):
+        with pytest.raises(RunError, match="KeyError"):
+            run_job(_job(directory, "no such task"))
+        run_job(_job(directory, "inventory", part_rows=20))
+    assert len(started) == 2
+
+
+def test_workers_started_ahead_carry_out_the_first_jobs(
+    directory: RunDirectory, started: "list[subprocess.Popen[str]]"
+) -> None:
+    """Jobs take workers that were started for them, also while those still load; one that cannot load says why."""
+    with watch(directory, Watch(lambda _: None, lambda: False)):
+        start_ahead(directory, 2)
+        with ThreadPoolExecutor(2) as pool:
+            run_job(_job(directory, "inventory", part_rows=20))
+            list(pool.map(run_job, [_job(directory, "evacuate", n) for n in (1, 2)]))
+        assert len(started) == 2
+    assert [process.poll() for process in started] == [0, 0]
+    plan = json.loads(directory.plan.read_text())
+    for place in plan["places"].values() if isinstance(plan["places"], dict) else plan["places"]:
+        place["connector"] = "elsewhere"
+    directory.plan.write_text(json.dumps(plan))
+    with watch(directory, Watch(lambda _: None, lambda: False)):
+        start_ahead(directory, 1)
+        with pytest.raises(ExitdrillError, match="elsewhere"):
+            run_job(_job(directory, "inventory", part_rows=20))
+
+
+def test_workers_that_could_reach_the_source_end_with_the_cut(
+    directory: RunDirectory, started: "list[subprocess.Popen[str]]"
+) -> None:
+    """What waits when the run is cut is ended; jobs after it begin in processes that never had the credentials."""
+    environ = {**os.environ, "KEY": "secret"}
+    with watch(directory, Watch(lambda _: None, lambda: False, environ=lambda: environ)):
+        run_job(_job(directory, "inventory", part_rows=20))
+        assert b"KEY=secret" in Path(f"/proc/{started[0].pid}/environ").read_bytes().split(b"\0")
+        assert end_idle(directory) == 1
+        assert started[0].poll() == 0
+        cut = {**_CUT, "hosts": [], "removed_variables": ["KEY"], "probes": []}
+        write_atomic(directory.cut, json.dumps(cut).encode())
+        run_job(_job(directory, "probe"))
+        run_job(_job(directory, "probe"))
+        assert len(started) == 2
+        assert b"KEY=secret" not in Path(f"/proc/{started[1].pid}/environ").read_bytes().split(b"\0")
+
+
+def test_a_worker_that_waits_is_given_jobs_of_its_kind_alone(
+    directory: RunDirectory, started: "list[subprocess.Popen[str]]"
+) -> None:
+    """Another environment, or another cut, is another process, also while the first waits."""
+    environ = {**os.environ, "KEY": "one"}
+    with watch(directory, Watch(lambda _: None, lambda: False, environ=lambda: environ)):
+        run_job(_job(directory, "inventory", part_rows=20))
+        environ["KEY"] = "two"
+        run_job(_job(directory, "last look"))
+        cut = {**_CUT, "hosts": [], "removed_variables": [], "probes": []}
+        write_atomic(directory.cut, json.dumps(cut).encode())
+        run_job(_job(directory, "probe"))
+        assert len(started) == 3
+
+
+def test_a_worker_refuses_a_job_under_another_cut(directory: RunDirectory) -> None:
+    """What a worker enforces is decided at its first job: a mistake of the conductor must not undo the cut."""
+    with _start() as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(_job(directory, "inventory", part_rows=20).to_json() + "\n")
+        process.stdin.flush()
+        while json.loads(process.stdout.readline())["is"] != "result":
+            pass
+        cut = {**_CUT, "hosts": [], "removed_variables": [], "probes": []}
+        write_atomic(directory.cut, json.dumps(cut).encode())
+        out, _ = process.communicate(_job(directory, "probe").to_json() + "\n", timeout=60)
+    assert "another cut" in out.splitlines()[-1]
+    assert process.returncode == 1
+
+
 def test_a_worker_ends_when_its_input_does(directory: RunDirectory) -> None:
     """The end of the input is the end of the conductor: a worker that waits stops by itself."""
     with directory.claim("inventory files 0", 1, lambda: False), _start() as process:
@@ -370,7 +490,7 @@ def test_a_worker_that_misbehaves(
     _worker(monkeypatch, script)
     with pytest.raises(error, match=text) as caught:
         run_job(_job(directory, "inventory"))
-    assert "worker-inventory.log" in str(caught.value)
+    assert "worker.log" in str(caught.value)
 
 
 @pytest.mark.parametrize("silent", [True, False])
@@ -401,7 +521,9 @@ def test_a_worker_that_ends_when_stopped(directory: RunDirectory, monkeypatch: p
     with watch(directory, Watch(lambda _: None, lambda: True)), pytest.raises(StoppedError):
         run_job(_job(directory, "inventory"))
     refused: list[str] = []
-    _worker(monkeypatch, 'print(\'{"is": "refused", "address": "h:1"}\\n{"is": "result", "facts": {}}\')')
+    _worker(
+        monkeypatch, 'print(\'{"is": "refused", "address": "h:1"}\\n{"is": "result", "facts": {}, "stays": false}\')'
+    )
     who = Watch(lambda _: None, lambda: False, lambda _job, address: refused.append(address))
     with watch(directory, who):
         run_job(_job(directory, "inventory"))

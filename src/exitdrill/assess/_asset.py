@@ -6,6 +6,7 @@ What single objects did wrong, `exitdrill.assess._exceptions` names; here are th
 from exitdrill.assess._common import Judged, finding, gravity
 from exitdrill.assess._drill import asset_rpa, judge_rpo, judge_rto
 from exitdrill.assess._exceptions import losses
+from exitdrill.assess._roots import contradictions
 from exitdrill.model.digests import Comparison
 from exitdrill.model.human import bytes_, count
 from exitdrill.model.objects import Outcome
@@ -58,7 +59,7 @@ def _breaches(measured: AssetRecord) -> list[str]:
     if measured.exceptions_total < max(declared, len(measured.exceptions)):
         most = max(declared, len(measured.exceptions))
         found.append(f"{count(most, 'exception')} happened, {measured.exceptions_total:,} declared")
-    return found
+    return found + contradictions(measured)
 
 
 def _completeness(asset: Asset, measured: AssetRecord) -> Judged:

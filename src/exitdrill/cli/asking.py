@@ -33,20 +33,29 @@ class TerminalAsker:
     def __call__(self, question: Question) -> Answer:
         """The person's answer. Raises StoppedError for no, and when the run is stopped meanwhile."""
         with self._screen.paused():
-            manual = question.kind == "manual"
-            err("")
-            err(f"To be done by hand: {question.step}" if manual else f"Needs approval: {question.step}")
-            err(f"  why      {question.why}")
-            err(f"  by hand  {question.by_hand}")
-            err(f"  clock    it runs on while you decide: {self._screen.left}")
-            verb = "Done by" if manual else "Approved by"
-            sys.stderr.write(f"{verb} (your name; nothing means no): ")
-            sys.stderr.flush()
-            name = self._line().strip()
+            return self._ask(question)
+
+    def _ask(self, question: Question) -> Answer:
+        manual = question.kind == "manual"
+        err("")
+        err(f"To be done by hand: {question.step}" if manual else f"Needs approval: {question.step}")
+        err(f"  why      {question.why}")
+        err(f"  by hand  {question.by_hand}")
+        err(f"  clock    it runs on while you decide: {self._screen.left}")
+        verb = "Done by" if manual else "Approved by"
+        name = self._prompt(f"{verb} (your name; nothing means no): ")
         if not name:
             answer = "was not done" if manual else "was not approved"
             raise StoppedError(f"{question.step} {answer}", hint="exitdrill resume asks again")
-        return Answer(name, "on the terminal")
+        if not question.signed:
+            return Answer(name, "on the terminal")
+        key = self._prompt("Signed with (the path of your private key; nothing if --approver-key names it): ")
+        return Answer(name, "on the terminal", key or None)
+
+    def _prompt(self, text: str) -> str:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+        return self._line().strip()
 
     def _line(self) -> str:
         while not self._stop.is_set():

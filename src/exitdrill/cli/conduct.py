@@ -19,7 +19,7 @@ from exitdrill.cli.screen import Screen
 from exitdrill.cli.stored import load_record, load_verdict
 from exitdrill.errors import ExitdrillError, NotReadyError, RunError, StoppedError, can_resume
 from exitdrill.flow.server import PrefectServer
-from exitdrill.plan.secrets import resolve
+from exitdrill.plan.secrets import has_reference, resolve
 from exitdrill.playbook.action import MANUAL
 from exitdrill.playbook.conductor import LocalConductor, nobody_to_ask
 from exitdrill.playbook.engine import execute, finish
@@ -210,6 +210,11 @@ def hide_secrets(plan: "DrillPlan", run: "Run") -> None:
             continue  # an emulator's key is the one its manual prints
         with suppress(ExitdrillError):  # settings that cannot be made hold no secret; preflight says what is wrong
             hide(run.places.secrets(role))
+    for signer in plan.evidence.signers:
+        for text in filter(has_reference, (signer.key, signer.pin or "")):
+            with suppress(ExitdrillError):
+                # A key is hidden line by line: so it stands in a file, and so a library would print it.
+                hide(str(resolve({"text": text}, run.environ(), run.base)["text"]).splitlines())
     if plan.engine.claims is not None:
         with suppress(ExitdrillError):
             url = str(resolve({"claims": plan.engine.claims}, run.environ(), run.base)["claims"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from exitdrill.cli.console import err, harmless, out, out_json, table
-from exitdrill.cli.options import Approve, AsJson, Prefect, Runs, Verbose, approvals, set_up
+from exitdrill.cli.options import Approve, ApproverKey, AsJson, Prefect, Runs, Verbose, approvals, approver_keys, set_up
 from exitdrill.errors import NotReadyError, UsageError
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def run(
     /,
     *,
     approve: Approve = (),
+    approver_key: ApproverKey = (),
     runs: Runs = Path("runs"),
     prefect: Prefect = True,
     json: AsJson = False,
@@ -77,11 +78,12 @@ def run(
 
     loaded = load(drill)
     given = approvals(approve, loaded)
+    keys = approver_keys(approver_key, loaded, given)
     _somebody_must_answer(loaded, given, prefect=prefect)
     from exitdrill.cli.screen import screen
 
     shown = screen()
-    declared = declare(loaded, runs, RunOptions(given, shown))
+    declared = declare(loaded, runs, RunOptions(given, keys, shown))
     from exitdrill.cli.conduct import carry_out
 
     return carry_out(declared, shown, prefect=prefect, as_json=json, verbose=verbose)

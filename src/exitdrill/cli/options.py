@@ -11,11 +11,23 @@ from exitdrill.cli.console import fit, redact
 from exitdrill.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from exitdrill.plan.drill import DrillPlan
 
-__all__ = ["Approve", "AsJson", "Prefect", "Run", "Runs", "Verbose", "approvals", "set_up"]
+__all__ = [
+    "Approve",
+    "ApproverKey",
+    "AsJson",
+    "Prefect",
+    "Run",
+    "Runs",
+    "Verbose",
+    "approvals",
+    "approver_keys",
+    "set_up",
+    "wanted_key",
+]
 
 Runs = Annotated[
     Path, Parameter(env_var="EXITDRILL_RUNS", help="The folder of all runs, or the variable EXITDRILL_RUNS.")
@@ -27,6 +39,14 @@ Approve = Annotated[
         negative=(),
         show_default=False,
         help="STEP=NAME: that person approved the step, or did it by hand. Can be given several times.",
+    ),
+]
+ApproverKey = Annotated[
+    tuple[str, ...],
+    Parameter(
+        negative=(),
+        show_default=False,
+        help="NAME=PATH: the private key that signs what that person answers. Can be given several times.",
     ),
 ]
 AsJson = Annotated[bool, Parameter(negative=(), show_default=False, help="The result as one JSON document.")]
@@ -72,3 +92,42 @@ def approvals(given: "Iterable[str]", plan: "DrillPlan") -> dict[str, str]:
             raise UsageError(f"no step {step!r} asks for a person", resource=plan.name, expected=f"one of: {known}")
         found[step] = name.strip()
     return found
+
+
+def approver_keys(given: "Iterable[str]", plan: "DrillPlan", answers: "Mapping[str, str]") -> dict[str, str]:
+    """``NAME=PATH`` as a mapping.
+
+    Args:
+        given: The options.
+        plan: The drill.
+        answers: Step to name, as `approvals` gives them.
+
+    Raises:
+        UsageError: One is not that, or an answer that must be signed has no key.
+    """
+    found: dict[str, str] = {}
+    for text in given:
+        name, equals, path = text.partition("=")
+        if not equals or not name.strip() or not path.strip():
+            raise UsageError(f"--approver-key {text!r} names no key", expected="--approver-key NAME=PATH")
+        found[name.strip()] = path.strip()
+    for step, name in answers.items():
+        if step in plan.evidence.approvers and name not in found:
+            raise UsageError(
+                f"step {step!r} takes a signed answer only, and {name} has no key here",
+                resource=plan.name,
+                hint=f"add --approver-key {name}=PATH",
+            )
+    return found
+
+
+def wanted_key(key: str | None, key_hex: str | None) -> str:
+    """An object's key, given in one of two ways. Raises UsageError for none, both, or what is no UTF-8."""
+    if (key is None) == (key_hex is None):
+        raise UsageError("say which object: its key, or --key-hex")
+    if key is not None:
+        return key
+    try:
+        return bytes.fromhex(str(key_hex)).decode()
+    except ValueError as exc:
+        raise UsageError(f"--key-hex {key_hex!r} is no UTF-8 in hexadecimal") from exc

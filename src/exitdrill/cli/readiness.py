@@ -61,7 +61,7 @@ def look(plan: DrillPlan, screen: Screen, runs: Path, *, forecast: bool) -> Read
         ExitdrillError: The temporary run cannot be made.
     """
     with _folder(plan, runs) as folder:
-        run = declare(_looking(plan), Path(folder), RunOptions(progress=screen))
+        run = declare(_looking(plan), Path(folder), RunOptions(progress=screen, looking=True))
         conductor = LocalConductor()
         try:
             with interrupts(run.stop, screen.note):

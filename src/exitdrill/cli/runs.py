@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from exitdrill.cli.console import err, out, out_json, table
-from exitdrill.cli.options import Approve, AsJson, Prefect, Run, Runs, Verbose, approvals, set_up
+from exitdrill.cli.options import (
+    Approve,
+    ApproverKey,
+    AsJson,
+    Prefect,
+    Run,
+    Runs,
+    Verbose,
+    approvals,
+    approver_keys,
+    set_up,
+)
 from exitdrill.errors import ExitdrillError, RunError, UsageError
 
 if TYPE_CHECKING:
@@ -23,6 +34,7 @@ def resume(
     /,
     *,
     approve: Approve = (),
+    approver_key: ApproverKey = (),
     runs: Runs = _HERE,
     prefect: Prefect = True,
     json: AsJson = False,
@@ -48,9 +60,13 @@ def resume(
             resource=known.id,
             hint=f"exitdrill report {known.id} says why it failed; start the drill anew",
         )
-    given = approvals(approve, load_plan_of(path))
+    known_plan = load_plan_of(path)
+    given = approvals(approve, known_plan)
+    keys = approver_keys(approver_key, known_plan, given)
     shown = screen()
-    return carry_out(reopen(path, RunOptions(given, shown)), shown, prefect=prefect, as_json=json, verbose=verbose)
+    return carry_out(
+        reopen(path, RunOptions(given, keys, shown)), shown, prefect=prefect, as_json=json, verbose=verbose
+    )
 
 
 def teardown(

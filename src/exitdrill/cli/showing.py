@@ -1,6 +1,7 @@
 """What ``exitdrill show`` prints of one run: from its record if it has ended, from its journal while it runs."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,7 +10,9 @@ from pydantic import TypeAdapter
 from exitdrill.cli.console import harmless, out, table
 from exitdrill.cli.progress import left
 from exitdrill.cli.stored import Stored, events, load_plan_of, load_record
-from exitdrill.clock import parse_utc
+from exitdrill.clock import format_utc, parse_utc
+from exitdrill.errors import ExitdrillError
+from exitdrill.evidence.sealed import seal_state
 from exitdrill.model.human import bytes_, duration
 from exitdrill.model.record import Counts, RunRecord
 from exitdrill.transfer.inventory import inventory_counts
@@ -29,10 +32,29 @@ def show_run(run: Stored) -> None:
     out(f"  status    {run.status}{judged}")
     out(f"  declared  {run.declared_utc}")
     out(harmless(f"  folder    {run.path}"))
+    for line in _sealed(run):
+        out(harmless(f"  sealed    {line}"))
     if run.judgement:
         _ended(run, load_record(run.path))
     else:
         _going_on(run)
+
+
+def _sealed(run: Stored) -> list[str]:
+    """Who signed, how far, and whose clock vouches; for whoever holds the directory, not as proof."""
+    try:
+        state = seal_state(run.path)
+    except ExitdrillError as error:
+        return [f"NOT: {error}"]
+    if not state.checkpoints:
+        return ["not: no key has signed anything"]
+    keys = ", ".join(f"{key[:16]}…" for key in state.keys)
+    last = "" if state.covered == state.lines else f", the last {state.lines - state.covered} not yet"
+    signed = f"{state.checkpoints} checkpoints over {state.covered} of {state.lines} lines{last}; signed by key {keys}"
+    if state.first_token is None or state.last_token is None:
+        return [signed, "not timestamped"]
+    between = f"{format_utc(state.first_token)} to {format_utc(state.last_token)}"
+    return [signed, f"timestamped {state.tokens} times by an authority's clock, {between}"]
 
 
 def _ended(run: Stored, record: RunRecord) -> None:
@@ -110,6 +132,10 @@ def _volumes(run: Stored) -> list[tuple[str, str, Counts, Counts]]:
 
 def to_json(run: Stored) -> dict[str, object]:
     """The same as JSON values."""
+    try:
+        sealed: dict[str, object] = asdict(seal_state(run.path))
+    except ExitdrillError as error:
+        sealed = {"problem": str(error)}
     known: dict[str, object] = {
         "run": run.id,
         "drill": run.drill,
@@ -118,6 +144,7 @@ def to_json(run: Stored) -> dict[str, object]:
         "judgement": run.judgement or None,
         "declared_utc": run.declared_utc,
         "path": str(run.path),
+        "sealed": sealed,
     }
     if run.judgement:
         return known | {"record": TypeAdapter(RunRecord).dump_python(load_record(run.path), mode="json")}

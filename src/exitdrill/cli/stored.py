@@ -18,6 +18,8 @@ from exitdrill.transfer.layout import RunDirectory
 
 __all__ = ["Stored", "events", "every", "load_plan_of", "load_record", "load_verdict", "stored", "torn_down"]
 
+_AFTER_CLOSED = ("timestamped", "not timestamped", "signing failed")
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -64,10 +66,11 @@ def every(runs: Path) -> list[Stored]:
 
 def _going_on(directory: RunDirectory) -> str:
     """``running`` or ``interrupted``; empty when the last process closed the run."""
-    last = ""
+    closed = False
     for event in events(directory.path):
-        last = str(event["event"])
-    if last == "closed":
+        # What was asked of a timestamp authority at the end is answered after that end.
+        closed = event["event"] == "closed" or (closed and event["event"] in _AFTER_CLOSED)
+    if closed:
         return ""
     return "running" if _alive(directory.path / "lock") else "interrupted"
 

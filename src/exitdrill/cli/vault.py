@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from exitdrill.cli.console import err, hide, out, out_json
-from exitdrill.cli.options import AsJson, Run, Runs, set_up
+from exitdrill.cli.options import AsJson, Run, Runs, set_up, wanted_key
 from exitdrill.errors import DigestError, UsageError
 from exitdrill.model.human import bytes_, count
 from exitdrill.model.human import key as shown_key
@@ -92,7 +92,7 @@ def get(
     set_up()
     from exitdrill.transfer.tree import save
 
-    wanted = _wanted(key, key_hex)
+    wanted = wanted_key(key, key_hex)
     if output is None and sys.stdout.isatty():
         raise UsageError("an object's bytes can upset a terminal", hint="-o FILE, or -o - to have them here")
     with next(_views(_opened(runs, run), asset, one=True)) as view:
@@ -224,17 +224,6 @@ def _beat(tree: "Tree") -> Callable[[], None]:
             err(f"{count(tree.objects, 'object')}, {bytes_(tree.size_bytes)}")
 
     return beat
-
-
-def _wanted(key: str | None, key_hex: str | None) -> str:
-    if (key is None) == (key_hex is None):
-        raise UsageError("say which object: KEY, or --key-hex")
-    if key is not None:
-        return key
-    try:
-        return bytes.fromhex(str(key_hex)).decode()
-    except ValueError as exc:
-        raise UsageError(f"--key-hex {key_hex!r} is no UTF-8 in hexadecimal") from exc
 
 
 def _to_stdout(chunks: Iterator[bytes]) -> None:

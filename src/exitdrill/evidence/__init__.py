@@ -1,1 +1,1 @@
-"""What proves a run: the journal, and (to come) its seal."""
+"""What proves a run: the journal, manifests, proofs about one object, and (to come) its seal."""

@@ -23,6 +23,8 @@ __all__ = [
     "EarlyCutRecord",
     "LegRecord",
     "LossCount",
+    "ManifestRoot",
+    "ManifestRoots",
     "Mishap",
     "PlaceRecord",
     "RunRecord",
@@ -154,7 +156,7 @@ class LegRecord:
     spans: tuple[Span, ...] = ()
     """When any of its jobs was under way, in drill time and in order. A crash leaves out what was under way then."""
     busy_ns: int = 0
-    """Time of its workers, added up: each from its start to its end. Of jobs that ended well only."""
+    """Time of its jobs, added up: each from when it was asked for to its answer. Of jobs that ended well only."""
     longest_ns: int = 0
     """The longest of those jobs."""
     throughput: Throughput | None = None
@@ -200,6 +202,32 @@ class VerificationRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class ManifestRoot:
+    """What one place holds of an asset, as the root of a Merkle tree; `exitdrill.evidence.manifest` has the leaves."""
+
+    root: str = ""
+    """64 hexadecimal digits; empty where there is none."""
+    objects: int = 0
+    """How many leaves the tree has."""
+    why_not: str = ""
+    """Why there is no root."""
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestRoots:
+    """An asset at its three places: the same root thrice where nothing was lost or altered."""
+
+    source: ManifestRoot
+    vault: ManifestRoot
+    target: ManifestRoot
+
+    @property
+    def same(self) -> bool:
+        """Whether all three places have one and the same root."""
+        return bool(self.source.root) and self.source.root == self.vault.root == self.target.root
+
+
+@dataclass(frozen=True, slots=True)
 class AssetRecord:
     """What was measured of one asset."""
 
@@ -230,6 +258,8 @@ class AssetRecord:
     """What of it was rebuilt before the cut."""
     overlap_ended: str = ""
     """Why rebuilding beside the evacuation was given up; the rest was then left to the time after the cut."""
+    roots: ManifestRoots | None = None
+    """Computed when the run is sealed; None before, and where there was no inventory."""
 
     @property
     def both_legs_ns(self) -> int:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from exitdrill.errors import DefinitionError
 from exitdrill.plan.drill import EngineKind
 from exitdrill.plan.durations import parse_duration
+from exitdrill.plan.evidence import check_evidence, takes_reference
 from exitdrill.plan.explain import explain
 from exitdrill.plan.files import LocationFile, ReportsFile, SourceFile
 from exitdrill.plan.problems import KeyPath, Problem, Problems, closest, one_of, quoted, show_path
@@ -32,7 +33,7 @@ _MANUAL = "manual"
 _OBJECTS = "objects"
 _LEGS = ("assets.evacuate", "assets.rebuild")
 _CLAIMS: KeyPath = ("engine", "claims")
-_RESOLVED = "only a place's settings and engine.claims are resolved"
+_RESOLVED = "only a place's settings, engine.claims, and key and pin of evidence.signers are resolved"
 _LEASE_SECONDS = (2.0, 3600.0)
 
 
@@ -78,9 +79,11 @@ def check_drill(file: str, root: Node, known: Known, problems: Problems) -> None
     _route(report, root, known)
     _assets(report, root, known)
     _engine(report, root)
+    check_evidence(file, root, problems)
     for path, node in root.scalars():
         settings = path[0] == "places" and len(path) > 2 and path[2] not in COMMON  # noqa: PLR2004 - places.NAME.FIELD
-        if not settings and path != _CLAIMS and node.text is not None and has_reference(node.text):
+        resolved = settings or path == _CLAIMS or takes_reference(path)
+        if not resolved and node.text is not None and has_reference(node.text):
             report.at(
                 node,
                 path,

@@ -20,6 +20,7 @@ __all__ = [
     "DrillPlan",
     "Engine",
     "EngineKind",
+    "Evidence",
     "Level",
     "Mode",
     "Objectives",
@@ -27,7 +28,9 @@ __all__ = [
     "Place",
     "Playbook",
     "Route",
+    "SigningKey",
     "Step",
+    "Timestamps",
 ]
 
 Json = JsonValue
@@ -193,6 +196,42 @@ class Playbook:
 
 
 @dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A key that signs the evidence."""
+
+    key: str
+    """A path, a URI (``hsm:…``, ``awskms:…``), or a reference to one of them or to the key's PEM text, unresolved."""
+    public: str | None = None
+    """The path of its public half; a key in a file has it in itself."""
+    pin: str | None = None
+    """A reference to a token's PIN, unresolved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timestamps:
+    """Whose clock vouches for when the evidence was there."""
+
+    url: str
+    """Of an authority that speaks RFC 3161 over HTTP."""
+    root: str | None = None
+    """The path of the certificates its tokens must lead to, as PEM; None: tokens are kept and not judged here."""
+    timeout: timedelta = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Who vouches for a run."""
+
+    signers: tuple[SigningKey, ...] = ()
+    """None: the machine's own key."""
+    threshold: int = 1
+    """How many of the signers must have signed for the evidence to count."""
+    timestamps: Timestamps | None = None
+    approvers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Step id to the paths of the public keys of those who may answer it; a step left out takes a name alone."""
+
+
+@dataclass(frozen=True, slots=True)
 class DrillPlan:
     """A playbook bound to places, assets and objectives."""
 
@@ -212,6 +251,7 @@ class DrillPlan:
     """The drill file, for messages; not part of the digest."""
     description: str = ""
     engine: Engine = Engine()
+    evidence: Evidence = Evidence()
 
     @property
     def source(self) -> Place:

@@ -12,7 +12,9 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from exitdrill.plan.files import ADDRESS_PATTERN, NAME_PATTERN
+from exitdrill.plan.evidence import URL_PATTERN
+from exitdrill.plan.files import ADDRESS_PATTERN
+from exitdrill.plan.parts import NAME_PATTERN
 from exitdrill.plan.problems import KeyPath, Problem, closest, one_of, quoted, show_path, without_url_secrets
 from exitdrill.plan.source import Node
 
@@ -43,6 +45,7 @@ _PARSED = frozenset({"duration", "rate", "time of day", "days", "time zone"})
 _PATTERNS = {
     NAME_PATTERN: "1 to 63 letters, digits, dots, dashes and underscores, beginning with a letter or digit",
     ADDRESS_PATTERN: "tcp://HOST:PORT or tls://HOST:PORT",
+    URL_PATTERN: "http://HOST or https://HOST, without a user",
     r"\S": "text that is not blank",
 }
 _BOUNDS = {

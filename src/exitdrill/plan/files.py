@@ -5,9 +5,8 @@ is converted: text is text, and a number is no duration. What one field says abo
 route, a cycle) is checked in `exitdrill.plan.checks`.
 """
 
-from collections.abc import Callable
 from datetime import timedelta
-from typing import Annotated, Any, Literal, Self, TypeVar, cast
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import (
     BaseModel,
@@ -21,17 +20,15 @@ from pydantic import (
     model_validator,
 )
 from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core import PydanticCustomError
 
-from exitdrill.errors import DefinitionError
 from exitdrill.model.limits import EVERY_DAY
 from exitdrill.plan.drill import EngineKind, Level, Mode
-from exitdrill.plan.durations import PATTERN, parse_duration
+from exitdrill.plan.evidence import EvidenceFile
 from exitdrill.plan.limits import RATE_PATTERN, TIME_PATTERN, parse_days, parse_minute, parse_rate, parse_timezone
+from exitdrill.plan.parts import Duration, Name, Part, Text, parsed
 
 __all__ = [
     "ADDRESS_PATTERN",
-    "NAME_PATTERN",
     "VERSION",
     "AssetFile",
     "BandwidthFile",
@@ -51,27 +48,8 @@ __all__ = [
 VERSION = 1
 """Of the files, as ``exitdrill:`` says it."""
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
-"""Names become names of files and folders of a run."""
-
-
 ADDRESS_PATTERN = r"^(tcp|tls)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9][A-Za-z0-9._-]*):[0-9]{1,5}$"
 """Of a Dask scheduler."""
-
-
-_T = TypeVar("_T")
-
-
-def _parsed(kind: str, parse: Callable[[str], _T]) -> Callable[[object], _T]:
-    """A validator for text that a parser of this package reads; ``kind`` is the error's, as `explain` knows it."""
-
-    def validate(value: object) -> _T:
-        try:
-            return parse(value if isinstance(value, str) else "")
-        except DefinitionError as error:
-            raise PydanticCustomError(cast("Any", kind), "no such text", {"expected": error.expected}) from error
-
-    return validate
 
 
 def _list_of_one(value: object) -> object:
@@ -85,52 +63,37 @@ def _rate_or_table(value: object) -> object:
     return [value] if isinstance(value, dict) else [{"rate": value}]
 
 
-Name = Annotated[str, Field(pattern=NAME_PATTERN)]
-Text = Annotated[str, Field(pattern=r"\S")]
-Duration = Annotated[
-    timedelta,
-    BeforeValidator(_parsed("duration", parse_duration)),
-    WithJsonSchema({"type": "string", "pattern": PATTERN, "examples": ["24h", "90m", "1h30m", "7d", "PT4H"]}),
-]
-
-
 _RATE_SCHEMA: dict[str, Any] = {
     "type": "string",
     "pattern": RATE_PATTERN,
     "examples": ["50MB/s", "400Mbit/s", "unlimited"],
 }
-Rate = Annotated[float | None, BeforeValidator(_parsed("rate", parse_rate)), WithJsonSchema(_RATE_SCHEMA)]
+Rate = Annotated[float | None, BeforeValidator(parsed("rate", parse_rate)), WithJsonSchema(_RATE_SCHEMA)]
 TimeOfDay = Annotated[
     int,
-    BeforeValidator(_parsed("time of day", parse_minute)),
+    BeforeValidator(parsed("time of day", parse_minute)),
     WithJsonSchema({"type": "string", "pattern": TIME_PATTERN, "examples": ["08:00", "24:00"]}),
 ]
 Days = Annotated[
     tuple[int, ...],
-    BeforeValidator(_parsed("days", parse_days)),
+    BeforeValidator(parsed("days", parse_days)),
     WithJsonSchema({"type": "string", "examples": ["mon-fri", "sat,sun"]}),
 ]
 TimeZone = Annotated[
     str,
-    BeforeValidator(_parsed("time zone", parse_timezone)),
+    BeforeValidator(parsed("time zone", parse_timezone)),
     WithJsonSchema({"type": "string", "examples": ["Europe/Amsterdam"]}),
 ]
 
 
-class _Part(BaseModel):
-    """A map of a definition file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ObjectivesFile(_Part):
+class ObjectivesFile(Part):
     """``objectives:`` of a drill or an asset."""
 
     rto: Duration | None = Field(None, description="How long recovery may take, from the declaration.")
     rpo: Duration | None = Field(None, description="How much may be lost, as time before the source is cut off.")
 
 
-class SeedFile(_Part):
+class SeedFile(Part):
     """What an emulator's container is filled with; fields left out have `exitdrill.emulator.seed`'s defaults."""
 
     container: Text = Field(description="The container to fill.")
@@ -143,7 +106,7 @@ class SeedFile(_Part):
     prefix: str = Field("", description="Before every key.")
 
 
-class BandwidthFile(_Part):
+class BandwidthFile(Part):
     """One line of a timetable of bandwidth."""
 
     days: Days = Field(
@@ -167,7 +130,7 @@ class BandwidthFile(_Part):
         return self
 
 
-class LimitsFile(_Part):
+class LimitsFile(Part):
     """``limits:`` of a place: how much a run may ask of it, over all its worker processes."""
 
     concurrency: Annotated[StrictInt, Field(ge=1, le=1024)] | None = Field(
@@ -218,7 +181,7 @@ class PlaceFile(BaseModel):
     limits: LimitsFile | None = Field(None, description="How much a run may ask of it.")
 
 
-class RouteFile(_Part):
+class RouteFile(Part):
     """``route:``, naming places."""
 
     source: Text = Field(description="The place everything leaves.")
@@ -226,7 +189,7 @@ class RouteFile(_Part):
     target: Text = Field(description="The place everything comes up at.")
 
 
-class LocationFile(_Part):
+class LocationFile(Part):
     """Where objects are: an asset's ``source:`` or ``target:``."""
 
     container: Text | None = Field(None, description="The container; bucket means the same.")
@@ -234,7 +197,7 @@ class LocationFile(_Part):
     prefix: str = Field("", description="Only keys that begin so; replaced at the target by the target's prefix.")
 
 
-class ReportsFile(_Part):
+class ReportsFile(Part):
     """``report:`` of an inventory: where the place writes reports of what it holds."""
 
     container: Text | None = Field(None, description="The container they are in; bucket means the same.")
@@ -244,7 +207,7 @@ class ReportsFile(_Part):
     manifest: Text | None = Field(None, description="The key of one report's manifest; the newest complete one if not.")
 
 
-class InventoryFile(_Part):
+class InventoryFile(Part):
     """``inventory:`` of an asset's source."""
 
     report: ReportsFile = Field(description="Azure Blob Inventory or S3 Inventory.")
@@ -292,7 +255,7 @@ _Source = Annotated[
 _Target = Annotated[dict[str, JsonValue], WithJsonSchema({"type": "object", "properties": _LOCATION})]
 
 
-class AssetFile(_Part):
+class AssetFile(Part):
     """One of ``assets:``."""
 
     name: Name = Field(description="Its name, once in a drill.")
@@ -309,7 +272,7 @@ class AssetFile(_Part):
     sample: Annotated[StrictInt, Field(ge=1, le=10_000_000)] = Field(300, description="How many objects sampled reads.")
 
 
-class EngineFile(_Part):
+class EngineFile(Part):
     """``engine:``: where the legs are carried out."""
 
     kind: EngineKind = Field(
@@ -331,7 +294,7 @@ class EngineFile(_Part):
     )
 
 
-class DrillFile(_Part):
+class DrillFile(Part):
     """A drill: a playbook bound to places, assets and objectives."""
 
     model_config = ConfigDict(title="exitdrill drill")
@@ -351,9 +314,10 @@ class DrillFile(_Part):
         description="Rebuild each part as soon as it is evacuated: faster, and before the source is cut off.",
     )
     engine: EngineFile = Field(EngineFile(), description="Where the legs are carried out.")
+    evidence: EvidenceFile = Field(EvidenceFile(), description="Who vouches for a run: keys, timestamps, approvers.")
 
 
-class StepFile(_Part):
+class StepFile(Part):
     """One step of a playbook."""
 
     id: Name = Field(description="Its name, once in a playbook.")
@@ -369,7 +333,7 @@ class StepFile(_Part):
     arguments: dict[str, JsonValue] = Field(default_factory=dict, alias="with", description="The action's arguments.")
 
 
-class PhaseFile(_Part):
+class PhaseFile(Part):
     """A named group of steps."""
 
     name: Name = Field(
@@ -378,7 +342,7 @@ class PhaseFile(_Part):
     steps: Annotated[list[StepFile], Field(min_length=1)] = Field(description="Carried out in order.")
 
 
-class PlaybookFile(_Part):
+class PlaybookFile(Part):
     """A playbook: the method, provider-neutral."""
 
     model_config = ConfigDict(title="exitdrill playbook")

@@ -14,6 +14,7 @@ from pydantic import BaseModel, JsonValue, ValidationError
 from exitdrill.model.limits import BandwidthLine, Limits
 from exitdrill.plan.checks import Known, check_drill, check_overlap, check_playbook, in_order
 from exitdrill.plan.drill import Asset, DrillPlan, Engine, Objectives, Phase, Place, Playbook, Route, Step
+from exitdrill.plan.evidence import check_approvers, frozen
 from exitdrill.plan.explain import explain
 from exitdrill.plan.files import VERSION, AssetFile, DrillFile, LimitsFile, ObjectivesFile, PlaceFile, PlaybookFile
 from exitdrill.plan.problems import Problem, Problems
@@ -112,6 +113,7 @@ def _playbook(path: Path, file: str, root: Node, known: Known, problems: Problem
     playbook = _validate(shown, found, PlaybookFile, problems)
     check_playbook(shown, found, known, problems)
     check_overlap(file, root, shown, found, problems)
+    check_approvers(file, root, found, problems)
     return playbook
 
 
@@ -133,6 +135,7 @@ def _plan(drill: DrillFile, playbook: PlaybookFile, path: str) -> DrillPlan:
         engine=Engine(
             drill.engine.kind, drill.engine.address, drill.engine.claims, drill.engine.workers, drill.engine.lease
         ),
+        evidence=frozen(drill.evidence),
     )
 
 

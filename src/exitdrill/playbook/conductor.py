@@ -28,6 +28,8 @@ class Question:
     """``manual``: do it by hand and confirm; ``approval``: allow the program to do it."""
     why: str
     by_hand: str
+    signed: bool = False
+    """The answer must be signed with the person's own key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,8 @@ class Answer:
 
     name: str
     note: str = ""
+    key: str | None = None
+    """The path of the person's private key, if the answer is to be signed."""
 
 
 class Asker(Protocol):

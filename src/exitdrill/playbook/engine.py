@@ -9,10 +9,10 @@ A person's answer is waited for in a lap of its own. `finish` writes the record 
 
 from collections.abc import Iterator
 from functools import partial
+from hashlib import sha256
 from threading import Timer
 
 from exitdrill.assess import assess
-from exitdrill.clock import Lap
 from exitdrill.errors import (
     ExitdrillError,
     NoSpaceError,
@@ -27,14 +27,15 @@ from exitdrill.model.record import EARLY_REBUILD, RunStatus, StepRecord, StepSta
 from exitdrill.model.verdict import Verdict
 from exitdrill.plan.drill import Asset, Phase, Step
 from exitdrill.playbook.action import MANUAL, Action, StepContext, action, side_by_side
-from exitdrill.playbook.conductor import Answer, Conductor, Question
+from exitdrill.playbook.asking import ask
+from exitdrill.playbook.conductor import Answer, Conductor
 from exitdrill.playbook.emulators import ready_emulators
 from exitdrill.playbook.recording import note_clock_step, run_record
 from exitdrill.playbook.run import Run
 from exitdrill.playbook.state import AssetFacts
 from exitdrill.playbook.throughput import Meters
 from exitdrill.report import Options, encode
-from exitdrill.transfer.client import Watch, watch
+from exitdrill.transfer.client import Watch, start_ahead, watch
 from exitdrill.transfer.job import Job, Tick
 from exitdrill.transfer.layout import write_atomic
 
@@ -72,10 +73,14 @@ def execute(run: Run, conductor: Conductor, *, before: str | None = None) -> Non
         meters.tick(this_far)
         run.options.progress.tick(this_far)
 
+    while run.notes:
+        run.options.progress.note(run.notes.pop(0))
     who = Watch(tick, run.stop.is_set, refused, run.environ, cut_early)
     with watch(run.directory, who):
         try:
             ready_emulators(run)
+            if before is None and not run.plan.engine.spread:
+                start_ahead(run.directory, conductor.width)
             for phase in run.plan.playbook.phases:
                 if phase.name == before:
                     return
@@ -127,6 +132,8 @@ def _phase(run: Run, conductor: Conductor, phase: Phase) -> None:
         run.state.lap(stop())
         note_clock_step(run)
     run.journal.record("phase ends", phase=phase.name)
+    if not run.options.looking:
+        run.seal.checkpoint(timestamp=True)
 
 
 def _done(run: Run, step: Step) -> bool:
@@ -140,7 +147,7 @@ def _last_steps(run: Run, conductor: Conductor) -> None:
             try:
                 if step.uses == MANUAL or _done(run, step) or not action(step.uses).always:
                     continue
-                answer = _ask(run, conductor, step) if step.approval else None
+                answer = ask(run, conductor, step) if step.approval else None
                 _attempts(run, conductor, phase, step, answer)
             except ExitdrillError as error:
                 run.journal.record("failed", step=step.id, error=str(error))
@@ -148,7 +155,7 @@ def _last_steps(run: Run, conductor: Conductor) -> None:
 
 
 def _step(run: Run, conductor: Conductor, phase: Phase, step: Step) -> None:
-    answer = _ask(run, conductor, step) if step.approval or step.uses == MANUAL else None
+    answer = ask(run, conductor, step) if step.approval or step.uses == MANUAL else None
     try:
         _attempts(run, conductor, phase, step, answer)
     except StoppedError:
@@ -160,25 +167,6 @@ def _step(run: Run, conductor: Conductor, phase: Phase, step: Step) -> None:
         if isinstance(error, NotReadyError | NoSpaceError):
             raise
         raise StepFailedError(f"step {step.id!r} failed: {_brief(error)}", resource=run.id) from error
-
-
-def _ask(run: Run, conductor: Conductor, step: Step) -> Answer:
-    kind = MANUAL if step.uses == MANUAL else "approval"
-    question = Question(step.id, kind, step.why, step.by_hand)
-    kept = run.state.get("approvals", step.id)
-    if isinstance(kept, str):
-        return Answer(kept)
-    run.journal.record("person asked", step=step.id, kind=kind)
-    stop = run.clock.lap(f"waiting for {kind} of {step.id}")
-    try:
-        before = run.options.approvals.get(step.id)
-        answer = Answer(before, "given beforehand") if before else conductor.ask(question)
-    finally:
-        lap = stop()
-        run.state.lap(Lap(lap.name, lap.started_utc, lap.start_elapsed_ns, lap.duration_ns, lap.duration_ns))
-    run.journal.record("person answered", step=step.id, kind=kind, name=answer.name, note=answer.note)
-    run.state.put("approvals", step.id, answer.name)
-    return answer
 
 
 def _attempts(run: Run, conductor: Conductor, phase: Phase, step: Step, answer: Answer | None) -> None:
@@ -337,5 +325,18 @@ def _close(run: Run) -> Verdict:
     write_atomic(run.directory.verdict, codec.dump(verdict))
     options = Options(files=run.directory.report_digests())
     write_atomic(run.directory.report, encode("html", run.plan, record, verdict, options))
-    run.journal.record("closed", status=record.status.value, judgement=verdict.judgement.value)
+    digests = {
+        path.name: sha256(path.read_bytes()).hexdigest() for path in (run.directory.record, run.directory.verdict)
+    }
+    words = partial(
+        run.journal.record,
+        "closed",
+        status=record.status.value,
+        judgement=verdict.judgement.value,
+        sha256=dict(digests),
+    )
+    signed, wanted = run.seal.close(words), run.plan.evidence.threshold
+    if signed < wanted:
+        text = f"{signed} keys signed the end of this run, {wanted} must have for its evidence to count"
+        run.options.progress.note(f"{text}; the journal says why")
     return verdict

@@ -19,6 +19,7 @@ from exitdrill.model.record import (
     TeardownRecord,
 )
 from exitdrill.plan.drill import Asset
+from exitdrill.playbook.roots import roots_of
 from exitdrill.playbook.run import CLOCK_STEPS, Run, keep_clock_step
 from exitdrill.playbook.throughput import kept_throughput
 from exitdrill.transfer.cut import Cut, load_cut
@@ -77,11 +78,12 @@ def _first_line(error: Exception) -> str:
 def _asset(run: Run, asset: Asset) -> AssetRecord:
     ctx = run.asset_context(asset, None)
     try:
-        record = asset_kind(asset.kind).record(ctx)
+        measured = asset_kind(asset.kind).record(ctx)
         evacuate, rebuild = (
-            replace(leg, throughput=kept_throughput(ctx.facts, leg.leg)) for leg in (record.evacuate, record.rebuild)
+            replace(leg, throughput=kept_throughput(ctx.facts, leg.leg))
+            for leg in (measured.evacuate, measured.rebuild)
         )
-        return replace(record, evacuate=evacuate, rebuild=rebuild)
+        return replace(measured, evacuate=evacuate, rebuild=rebuild, roots=roots_of(run, asset.name))
     except ExitdrillError as error:
         return AssetRecord(asset.name, asset.kind, error=str(error))
 

@@ -17,9 +17,12 @@ from exitdrill.assets.interface import AssetContext
 from exitdrill.clock import Clock, DrillClock, SystemClock, format_utc, parse_utc
 from exitdrill.emulator import Running
 from exitdrill.errors import RunError, UsageError
+from exitdrill.evidence.checkpoints import roots
 from exitdrill.evidence.journal import Journal, read_journal
+from exitdrill.evidence.seal import Seal
 from exitdrill.model.journal import Json
 from exitdrill.plan.drill import Asset, DrillPlan, Step
+from exitdrill.playbook.sealing import make_seal
 from exitdrill.playbook.state import AssetFacts, State
 from exitdrill.transfer.client import run_job
 from exitdrill.transfer.job import Job, Result, Tick
@@ -61,7 +64,11 @@ class RunOptions:
 
     approvals: Mapping[str, str] = field(default_factory=dict)
     """Step id to the name of the person who approved it beforehand, or confirms it was done."""
+    approver_keys: Mapping[str, str] = field(default_factory=dict)
+    """A person's name to the path of the private key that signs that person's answers."""
     progress: Progress = field(default_factory=Silent)
+    looking: bool = False
+    """It only looks whether the drill could start: nothing is sealed, and no key is made."""
 
 
 @dataclass(slots=True)
@@ -77,6 +84,9 @@ class Run:
     options: RunOptions
     session: int
     lock: IO[bytes]
+    seal: Seal
+    notes: list[str]
+    """What is to be said to whoever follows the run, as soon as somebody does."""
     stop: Event = field(default_factory=Event)
     """Set it to stop soon; the run can be resumed."""
     emulators: dict[str, Running] = field(default_factory=dict)
@@ -145,6 +155,7 @@ class Run:
         for running in self.emulators.values():
             running.stop()
         self.emulators.clear()
+        self.seal.end()
         self.journal.close()
         self.state.close()
         self.lock.close()
@@ -179,7 +190,7 @@ def declare(plan: DrillPlan, runs: Path, options: RunOptions | None = None, cloc
     Raises:
         UsageError: The run's directory cannot be made.
     """
-    clock = clock or SystemClock()
+    clock, options = clock or SystemClock(), options or RunOptions()
     t0 = clock.utc_now()
     drill_clock = DrillClock(clock, t0)
     directory = RunDirectory.create(runs, _run_id(t0))
@@ -201,7 +212,11 @@ def declare(plan: DrillPlan, runs: Path, options: RunOptions | None = None, cloc
     state = State(directory.state)
     _commit_seeds(plan, journal, state, {})
     state.put("run", "sessions", 1)
-    return Run(plan, directory, facts, journal, drill_clock, state, options or RunOptions(), 1, lock)
+    seal, notes = make_seal(plan, facts, directory, journal, clock)
+    if not options.looking:
+        seal.announce(plan.evidence.threshold)
+        seal.checkpoint(timestamp=True)
+    return Run(plan, directory, facts, journal, drill_clock, state, options, 1, lock, seal, notes)
 
 
 def _commit_seeds(plan: DrillPlan, journal: Journal, state: State, journalled: Mapping[str, str]) -> None:
@@ -232,6 +247,7 @@ def reopen(path: Path, options: RunOptions | None = None, clock: Clock | None = 
         UsageError: There is no such run.
         RunLockedError: Another process is at work on it.
         RunError: It was made by another version, or is damaged.
+        EvidenceError: Its journal is not the one that its checkpoints cover.
     """
     clock = clock or SystemClock()
     directory = RunDirectory(path.resolve())
@@ -249,7 +265,7 @@ def reopen(path: Path, options: RunOptions | None = None, clock: Clock | None = 
         session = int(str(state.get("run", "sessions") or 1)) + 1
         state.put("run", "sessions", session)
         state.put("run", "status", None)
-        journal = Journal(directory.journal, drill_clock, session)
+        journal = Journal(directory.journal, drill_clock, session, roots(directory.checkpoints, facts.run_id))
         undo.callback(journal.close)
         journal.record("resumed", downtime_ns=downtime.duration_ns, tool_version=__version__)
         state.lap(downtime)
@@ -257,8 +273,12 @@ def reopen(path: Path, options: RunOptions | None = None, clock: Clock | None = 
             keep_clock_step(state, int(behind_seconds * 1_000_000_000))
             journal.record("clock stepped", by_ns=int(behind_seconds * 1_000_000_000))
         _commit_seeds(plan, journal, state, seeds)
+        seal, notes = make_seal(plan, facts, directory, journal, clock)
+        seal.announce(plan.evidence.threshold)
+        seal.checkpoint(timestamp=True)
         undo.pop_all()
-    run = Run(plan, directory, facts, journal, drill_clock, state, options or RunOptions(), session, lock)
+    given = options or RunOptions()
+    run = Run(plan, directory, facts, journal, drill_clock, state, given, session, lock, seal, notes)
     run.clock_seen = (0, drill_clock.elapsed_ns)
     return run
 

@@ -109,7 +109,8 @@ def checking(
         say("It is drawn from plan.json, record.json and verdict.json in the run's directory, and from nothing else."),
         say("The same files give the same report: exitdrill report {run} --format html makes it again, byte for byte.",
             run=record.run_id),
-        say("Each line of journal.jsonl was written before the act it announces; it has every decision and every lap."),
+        say("Each line of journal.jsonl was written before the act it announces; the line closed has the SHA-256 of "
+            "record.json and verdict.json, and signed checkpoints cover it."),
         say("This page by itself is no proof: whoever holds the files can compare, and the files must be had from "
             "somebody who is trusted, or come with signatures."),
     ]  # fmt: skip

@@ -1,7 +1,7 @@
 """The parts of a report that prove: objectives, integrity, exceptions, losses, the cut, findings, teardown."""
 
 from exitdrill.model.objects import Outcome
-from exitdrill.model.record import AssetRecord, Attempt, LegRecord, RunRecord
+from exitdrill.model.record import AssetRecord, Attempt, LegRecord, ManifestRoots, RunRecord
 from exitdrill.model.verdict import Finding, Judgement, Severity, Verdict
 from exitdrill.plan.drill import DrillPlan
 from exitdrill.report._document import Block, Facts, Funnel, Item, Items, Key, Mark, Note, Part, Picture, Table, Tone
@@ -46,7 +46,36 @@ def funnel(plan: DrillPlan, record: RunRecord, language: Language) -> tuple[Bloc
     drawn = tuple(_funnel(asset, headers[1:], language) for asset in record.assets[:_FUNNELS])
     says = say("How many of the objects listed at the source were left at each stage.")
     facts = tuple((asset.name, _verified(asset, levels.get(asset.name, "-"), language)) for asset in record.assets)
-    return (Picture(say("From the listing to the proof"), says, drawn, table), Facts(facts))
+    picture = Picture(say("From the listing to the proof"), says, drawn, table)
+    return (picture, Facts(facts), *_roots(record, language))
+
+
+def _roots(record: RunRecord, language: Language) -> tuple[Block, ...]:
+    """Whether anything was lost or altered, in one line an asset."""
+    rows = tuple((asset.name, _same(asset.roots, language)) for asset in record.assets if asset.roots is not None)
+    if not rows:
+        return ()
+    said = language.say("Manifest roots, over key, size, SHA-256 and metadata of every object:")
+    return (Note(said), Facts(rows))
+
+
+def _same(roots: ManifestRoots, language: Language) -> str:
+    say = language.say
+    if roots.same:
+        objects = language.count(roots.source.objects, "object")
+        return say(
+            "source, vault and target: the same root {root} ({objects})", root=roots.source.root, objects=objects
+        )
+    places = (("source", roots.source), ("vault", roots.vault), ("target", roots.target))
+    texts = [
+        f"{language.word(name)} {root.root} ({language.count(root.objects, 'object')})"
+        if root.root
+        else say("{place} none, {why}", place=language.word(name), why=root.why_not)
+        for name, root in places
+    ]
+    known = {root.root for _, root in places if root.root}
+    said = "; ".join(texts)
+    return say("DIFFERENT: {roots}", roots=said) if len(known) > 1 else said
 
 
 def _stages(asset: AssetRecord, language: Language) -> list[str]:

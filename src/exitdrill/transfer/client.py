@@ -7,28 +7,24 @@ machine. Who wants to see progress, and who may stop it, registers with `watch` 
 import json
 import os
 import queue
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from exitdrill.errors import RunError, StoppedError, TransientError, WorkerDiedError, from_json
 from exitdrill.transfer.cut import Cut, cut_for
-from exitdrill.transfer.job import Job, Result, Tick
+from exitdrill.transfer.job import READY, Job, Result, Tick
 from exitdrill.transfer.layout import RunDirectory
+from exitdrill.transfer.workers import Kind, Worker, keep, keeping, take
 
-__all__ = ["Watch", "cores", "run_job", "watch", "watch_of"]
+__all__ = ["Watch", "cores", "run_job", "start_ahead", "watch", "watch_of"]
 
 _BEAT_SECONDS = 0.5
 _STOP_SECONDS = 90.0
 _STALL_SECONDS = 900.0
-_READER_SECONDS = 5.0
-_ARENAS = {"MALLOC_ARENA_MAX": "2"}
-"""glibc keeps a heap a thread otherwise, and with it what each of many threads once needed."""
+_ENDING_SECONDS = 5.0
 _PROXIED = ("NO_PROXY", "no_proxy")
 _BEFORE_CUT = frozenset({"inventory", "evacuate", "last look"})
 
@@ -53,10 +49,11 @@ _NOBODY = Watch(lambda _: None, lambda: False)
 
 @contextmanager
 def watch(directory: RunDirectory, who: Watch) -> Iterator[None]:
-    """Follow a run's workers while the context lasts."""
+    """Follow a run's workers while the context lasts, and keep them between jobs."""
     _watches[str(directory.path)] = who
     try:
-        yield
+        with keeping(directory):
+            yield
     finally:
         _watches.pop(str(directory.path), None)
 
@@ -72,7 +69,7 @@ def watch_of(directory: RunDirectory) -> Watch:
 
 
 def run_job(job: Job, who: Watch | None = None) -> Result:
-    """Carry a job out in a worker process.
+    """Carry a job out in a worker process: one that waits for a job of its kind, or a new one.
 
     After the cut, the worker's environment lacks the source's credentials, and jobs that need the source are
     refused. A job that asks to be cut off early is so before that too.
@@ -88,36 +85,38 @@ def run_job(job: Job, who: Watch | None = None) -> Result:
     """
     directory = RunDirectory(Path(job.directory))
     who = watch_of(directory) if who is None else who
+    began_ns = time.monotonic_ns()
+    worker = take(directory, _kind(directory, job, who))
+    try:
+        result, stays = _Follower(worker, job, who).follow()
+    except BaseException:
+        worker.end()
+        raise
+    if stays:
+        keep(directory, worker)
+    else:  # it ends by itself
+        worker.end(_ENDING_SECONDS)
+    return replace(result, busy_ns=time.monotonic_ns() - began_ns)
+
+
+def start_ahead(directory: RunDirectory, workers: int) -> None:
+    """Start workers for jobs to come and keep them, so that starting them takes nobody's time. Needs a `watch`."""
+    job = Job(READY, str(directory.path))
+    for _ in range(workers):
+        worker = Worker(_kind(directory, job, watch_of(directory)), directory.logs)
+        worker.tell(job.to_json())
+        keep(directory, worker)
+
+
+def _kind(directory: RunDirectory, job: Job, who: Watch) -> Kind:
+    """What a worker for this job starts with. Raises RunError for one that needs the source after the cut."""
     cut = cut_for(directory, job)
     environ = dict((who.environ_cut_early or who.environ)() if job.cut_early else who.environ())
     if cut is not None:
         if job.task in _BEFORE_CUT:
             raise RunError(f"{job.task} needs the source, which is cut off", resource=job.directory)
         environ = _direct(cut.scrub(environ), cut)
-    log, began_ns = directory.logs / f"worker-{job.task.replace(' ', '-')}.log", time.monotonic_ns()
-    with log.open("ab") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "exitdrill.transfer.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            encoding="utf-8",
-            env={**_ARENAS, **environ},
-            start_new_session=True,
-        )
-    follower = _Follower(process, job, who, log)
-    try:
-        result = follower.follow()
-        with suppress(subprocess.TimeoutExpired):  # it ends by itself; one that does not is ended below
-            process.wait(timeout=_READER_SECONDS)
-        return replace(result, busy_ns=time.monotonic_ns() - began_ns)
-    finally:
-        _end(process)
-        follower.join()
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                stream.close()
+    return Kind(environ, cut)
 
 
 def _direct(environ: Mapping[str, str], cut: Cut) -> dict[str, str]:
@@ -126,66 +125,38 @@ def _direct(environ: Mapping[str, str], cut: Cut) -> dict[str, str]:
     return {**environ, **{name: ",".join(filter(None, (environ.get(name), hosts))) for name in _PROXIED}}
 
 
-def _end(process: "subprocess.Popen[str]") -> None:
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(timeout=30)
-
-
 class _Follower:
-    """Reads what a worker says until it ends."""
+    """Gives a worker its job, and hears what it says of it."""
 
-    def __init__(self, process: "subprocess.Popen[str]", job: Job, who: Watch, log: Path) -> None:
-        self._process, self._job, self._who, self._log = process, job, who, log
-        self._lines: queue.Queue[str | None] = queue.Queue()
+    def __init__(self, worker: Worker, job: Job, who: Watch) -> None:
+        self._worker, self._job, self._who = worker, job, who
         self._last: tuple[int, ...] = ()
         self._moved = time.monotonic()
         self._stopping: float | None = None
-        self._reader = threading.Thread(target=self._read, daemon=True)
 
-    def follow(self) -> Result:
-        self._tell(self._job.to_json())
-        self._reader.start()
+    def follow(self) -> tuple[Result, bool]:
+        """What it answered, and whether it may be given another job."""
+        self._worker.tell(self._job.to_json())
         while True:
             self._watch()
             try:
-                line = self._lines.get(timeout=_BEAT_SECONDS)
+                line = self._worker.lines.get(timeout=_BEAT_SECONDS)
             except queue.Empty:
                 continue
             if line is None:
                 raise self._died()
             if not line.endswith("\n"):
                 continue  # the beginning of a line: it was killed in the middle
-            if (result := self._hear(line)) is not None:
-                return result
+            if (answer := self._hear(line)) is not None:
+                result, stays = answer
+                return result, stays and self._stopping is None
 
-    def join(self) -> None:
-        """Wait for the thread that reads, once the process has ended."""
-        if self._reader.ident is not None:
-            self._reader.join(_READER_SECONDS)
-
-    def _read(self) -> None:
-        if self._process.stdout is not None:
-            for line in self._process.stdout:
-                self._lines.put(line)
-        self._lines.put(None)
-
-    def _tell(self, line: str) -> None:
-        try:
-            if self._process.stdin is not None:
-                self._process.stdin.write(line + "\n")
-                self._process.stdin.flush()
-        except BrokenPipeError:
-            return  # it has ended by itself; what it said last is read below
-
-    def _hear(self, line: str) -> Result | None:
+    def _hear(self, line: str) -> tuple[Result, bool] | None:
         try:
             message = json.loads(line)
             kind = message.pop("is")
+            if kind == "ready":
+                return None
             if kind == "tick":
                 now = tuple(int(message[name]) for name in ("objects", "size_bytes", "errors", "beats"))
             elif kind == "refused":
@@ -193,7 +164,7 @@ class _Follower:
             elif kind == "error":
                 error = from_json(message["error"])
             elif kind == "result":
-                return Result(**message)
+                return Result(**{k: v for k, v in message.items() if k != "stays"}), bool(message["stays"])
             else:
                 raise self._nonsense()
         except (ValueError, KeyError, TypeError, AttributeError) as exc:
@@ -208,7 +179,7 @@ class _Follower:
 
     def _nonsense(self) -> RunError:
         said = "the worker said something that is not of its protocol"
-        return RunError(said, resource=self._job.task, hint=f"see {self._log.name}")
+        return RunError(said, resource=self._job.task, hint=f"see {self._worker.log.name}")
 
     def _progress(self, objects: int, size_bytes: int, errors: int, beats: int) -> None:
         now = (objects, size_bytes, errors, beats)
@@ -221,7 +192,7 @@ class _Follower:
         now = time.monotonic()
         if self._stopping is None and self._who.stopped():
             self._stopping = now
-            self._tell("stop")
+            self._worker.tell("stop")
         if self._stopping is not None and now - self._stopping > _STOP_SECONDS:
             raise StoppedError("stopped; a worker had to be ended", resource=self._job.asset)
         if now - self._moved > _STALL_SECONDS:
@@ -229,11 +200,11 @@ class _Follower:
             raise TransientError(said, resource=self._job.asset)
 
     def _died(self) -> RunError:
-        code = self._process.wait(timeout=30)
+        code = self._worker.code()
         if self._stopping is not None:
             return StoppedError("stopped", resource=self._job.asset)
         return WorkerDiedError(
             f"the worker for {self._job.task} ended unexpectedly (code {code})",
             resource=self._job.asset,
-            hint=f"its last words are in {self._log.name}; exitdrill resume goes on from here",
+            hint=f"its last words are in {self._worker.log.name}; exitdrill resume goes on from here",
         )

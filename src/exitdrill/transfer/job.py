@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
-__all__ = ["CUT_EARLY", "Job", "Result", "Tick"]
+__all__ = ["CUT_EARLY", "READY", "Job", "Result", "Tick"]
 
 CUT_EARLY = "cut early"
 """The option of a job that must be cut off from the source although the run is not yet."""
+READY = "ready"
+"""The task that does nothing but load what other tasks need."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,4 +67,4 @@ class Result:
     waited_ns: int = 0
     limited_ns: int = 0
     busy_ns: int = 0
-    """From the worker's start to its end."""
+    """From when it was asked for, with the start of a worker if one had to be started, to the answer."""

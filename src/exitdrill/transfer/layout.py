@@ -126,6 +126,11 @@ class RunDirectory:
         return self.path / "journal.jsonl"
 
     @property
+    def checkpoints(self) -> Path:
+        """Signed heads of the log, and their timestamps."""
+        return self.path / "checkpoints"
+
+    @property
     def state(self) -> Path:
         """Work state (SQLite)."""
         return self.path / "state.db"

@@ -87,7 +87,7 @@ class RangeReader:
     ) -> Generator[bytes, None, None]:
         """The bytes from ``begin`` to ``end`` in order, each range pinned to the ETag. Raises as `ObjectStore.read`."""
         waiting = deque((at, min(RANGE_BYTES, end - at)) for at in range(begin, end, RANGE_BYTES))
-        under_way: deque[tuple[Future[bytes], int]] = deque()
+        under_way: deque[tuple[Future[list[bytes]], int]] = deque()
         fetch = partial(self._fetch, key, etag, version)
         try:
             while waiting or under_way:
@@ -96,7 +96,7 @@ class RangeReader:
                     under_way.append(self._begin(fetch, *waiting.popleft()))
                 while waiting and len(under_way) < self._ahead and self._budget.try_take(waiting[0][1]):
                     under_way.append(self._begin(fetch, *waiting.popleft()))
-                yield under_way[0][0].result()
+                yield from under_way[0][0].result()
                 self._budget.give(under_way.popleft()[1])
         finally:
             for future, count in under_way:
@@ -108,12 +108,14 @@ class RangeReader:
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _begin(self, fetch: Callable[[int, int], bytes], offset: int, count: int) -> tuple[Future[bytes], int]:
+    def _begin(
+        self, fetch: Callable[[int, int], list[bytes]], offset: int, count: int
+    ) -> tuple[Future[list[bytes]], int]:
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(_THREADS, "range")
         return self._pool.submit(fetch, offset, count), count
 
-    def _fetch(self, key: str, etag: str | None, version: str | None, offset: int, count: int) -> bytes:
+    def _fetch(self, key: str, etag: str | None, version: str | None, offset: int, count: int) -> list[bytes]:
         with self._store.read(key, etag=etag, version=version, offset=offset, length=count) as stream:
-            return stream.read_all()
+            return list(stream.chunks())  # as they came: joining them would cost as much as receiving them

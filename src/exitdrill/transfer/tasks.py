@@ -38,7 +38,7 @@ from exitdrill.transfer.takeover import forget_work, take_over, work_files
 from exitdrill.transfer.vaultkeys import pack_key
 from exitdrill.transfer.verify import read_part_back, verify
 
-__all__ = ["run_task"]
+__all__ = ["load_connectors", "run_task"]
 
 Facts = Mapping[str, Any]
 _THREADS = 32
@@ -330,6 +330,18 @@ _TASKS: Mapping[str, Callable[[_Context], Facts]] = {
     "clean target": lambda ctx: _clean(ctx, "target"),
     "clean vault": lambda ctx: _clean(ctx, "vault"),
 }
+
+
+def load_connectors(directory: RunDirectory) -> None:
+    """Load what speaks to a run's places, without opening any of them.
+
+    Raises:
+        ExitdrillError: There is no such connector, or it cannot be loaded.
+    """
+    plan = plans.from_json(json.loads(directory.plan.read_bytes()))
+    places = Places(plan, Path(directory.facts().base))
+    for role in ("source", "vault", "target"):
+        places.connector(role)
 
 
 def run_task(job: Job, directory: RunDirectory, meter: Meter, stopped: Callable[[], bool]) -> tuple[Facts, Tally]:

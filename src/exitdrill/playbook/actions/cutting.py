@@ -16,14 +16,19 @@ from exitdrill.playbook.run import Run
 from exitdrill.transfer.client import run_job
 from exitdrill.transfer.cut import load_cut, make_cut, scrubbed
 from exitdrill.transfer.job import CUT_EARLY, Job
+from exitdrill.transfer.workers import end_idle
 
 __all__ = ["cut_early", "cut_off", "probe_cut"]
 
 
 def cut_off(run: Run, conductor: Conductor) -> None:
-    """Cut the run off from the source. Raises what the places raise, and SeveredError if an early cut fails now."""
+    """Cut the run off from the source; no worker that could reach it is left then.
+
+    Raises what the places raise, and SeveredError if an early cut fails now.
+    """
     if load_cut(run.directory.early_cut) is not None:
         run.state.put("cut", "early probed again", probe_cut(run, conductor, early=True))
+    run.journal.record("workers ended", workers=end_idle(run.directory))
     _cut(run, run.directory.cut, format_utc(run.clock.clock.utc_now()), run.clock.elapsed_ns, "severing", "severed")
 
 

@@ -15,10 +15,13 @@ from exitdrill.model.record import Check, RunStatus
 from exitdrill.playbook.action import Action, StepContext
 from exitdrill.playbook.actions.cutting import cut_off, probe_cut
 from exitdrill.playbook.actions.legs import must_be_ready
+from exitdrill.playbook.actions.signing import signing_checks
 from exitdrill.playbook.cluster import cluster_checks, vault_check
 from exitdrill.playbook.recording import ROLES, run_record
+from exitdrill.playbook.roots import keep_roots
 from exitdrill.playbook.run import Run
 from exitdrill.transfer.claims import claim_table
+from exitdrill.transfer.client import start_ahead
 from exitdrill.transfer.cut import load_cut
 from exitdrill.transfer.layout import write_atomic
 
@@ -58,6 +61,7 @@ def _checks(ctx: StepContext) -> Iterator[Check]:
         check = _place(ctx.run, role)
         reached = reached and check.ready
         yield check
+    yield from signing_checks(ctx.run)
     if not reached:
         return
     if ctx.run.plan.engine.spread:
@@ -146,17 +150,21 @@ class Sever(Action):
         run = ctx.run
         if load_cut(run.directory.cut) is None:
             cut_off(run, ctx.conductor)
+            if not run.plan.engine.spread:
+                start_ahead(run.directory, ctx.conductor.width)
         run.state.put("cut", "probed", probe_cut(run, ctx.conductor))
 
 
 class Seal(Action):
-    """``run.seal``: prove the cut once more, and write down what was measured."""
+    """``run.seal``: prove the cut once more, compute the manifests' roots, and write down what was measured."""
 
     def run(self, ctx: StepContext) -> None:
         """As `Action.run`."""
         run = ctx.run
         if load_cut(run.directory.cut) is not None:
             run.state.put("cut", "probed again", probe_cut(run, ctx.conductor))
+        for asset in run.plan.assets:
+            keep_roots(run, asset)
         data = codec.dump(run_record(run, RunStatus.RUNNING))
         write_atomic(run.directory.record, data)
 
