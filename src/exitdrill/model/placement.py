@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 
-__all__ = ["Placing", "PlacementRecord", "WaiverRecord"]
+__all__ = ["PlacementRecord", "Placing", "WaiverRecord"]
 
 
 class Placing(StrEnum):

@@ -182,7 +182,9 @@ class PlaceFile(BaseModel):
     jurisdiction: Text | None = Field(None, description='Under whose law it is: "NL", "US", "NO".')
     legal_entity: Text | None = Field(None, description="With whom the contract is.")
     ownership: OwnershipFile | None = Field(None, description="In whose hands its provider is.")
-    certifications: list[Text] = Field(default_factory=list, description="What it is certified for, as policies say it.")
+    certifications: list[Text] = Field(
+        default_factory=list, description="What it is certified for, as policies say it."
+    )
     seal: SealFile | None = Field(None, description="Its level in the EU Cloud Sovereignty Framework.")
     limits: LimitsFile | None = Field(None, description="How much a run may ask of it.")
 
@@ -321,7 +323,9 @@ class DrillFile(Part):
     )
     engine: EngineFile = Field(EngineFile(), description="Where the legs are carried out.")
     evidence: EvidenceFile = Field(EvidenceFile(), description="Who vouches for a run: keys, timestamps, approvers.")
-    policy: Text | None = Field(None, description="The file, from this file's folder, that says which places may hold what.")
+    policy: Text | None = Field(
+        None, description="The file, from this file's folder, that says which places may hold what."
+    )
     waivers: list[WaiverFile] = Field(default_factory=list, description="Breaches of the policy that somebody accepts.")
     findings: FindingsFile = Field(FindingsFile(), description="Terms for what a run finds.")
 

@@ -1,4 +1,4 @@
-"""What the fields of all definition files are made of: names, texts, durations, dates, and the rule against unknown fields."""
+"""What fields of definition files are made of: names, texts, durations, dates, and the rule against unknown ones."""
 
 from collections.abc import Callable
 from datetime import date, timedelta

@@ -23,8 +23,10 @@ __all__ = ["ROLES", "placements", "superfluous"]
 ROLES = ("source", "vault", "target")
 
 _EU = frozenset(
-    ("AT", "BE", "BG", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GR", "HR", "HU", "IE", "IT", "LT", "LU", "LV")
-    + ("MT", "NL", "PL", "PT", "RO", "SE", "SI", "SK", "EU")
+    (
+        *("AT", "BE", "BG", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GR", "HR", "HU", "IE", "IT", "LT", "LU"),
+        *("LV", "MT", "NL", "PL", "PT", "RO", "SE", "SI", "SK", "EU"),
+    )
 )
 """Member states as of 1 February 2020, by ISO 3166-1; and the Union itself."""
 _GROUPS = {"EU": _EU, "EEA": _EU | {"IS", "LI", "NO", "EEA"}}
@@ -107,12 +109,7 @@ def _owned(rule: PolicyRule, place: Place) -> _Requirement:
     asked, owned = _one_of(rule.ownership), place.ownership
     if owned is None:
         return "ownership", asked, _NOT_STATED, None
-    found = f"{owned.owner} ({owned.jurisdiction})"
-    hands = [owned.jurisdiction]
-    if owned.controller is not None and owned.controller_jurisdiction is not None:
-        found += f", controlled by {owned.controller} ({owned.controller_jurisdiction})"
-        hands.append(owned.controller_jurisdiction)
-    return "ownership", asked, found, all(_within(one, rule.ownership) for one in hands)
+    return "ownership", asked, str(owned), all(_within(one, rule.ownership) for one in owned.jurisdictions)
 
 
 def _sealed(rule: PolicyRule, place: Place) -> _Requirement:
@@ -121,10 +118,8 @@ def _sealed(rule: PolicyRule, place: Place) -> _Requirement:
     seal = place.seal
     if seal is None:
         return "SEAL", asked, _NOT_STATED, None
-    when = f" on {seal.assessed_on}" if seal.assessed_on else ""
-    by = "declared, assessed by nobody" if seal.assessed_by is None else f"assessed by {seal.assessed_by}{when}"
     high = seal.level.rank >= rule.seal.rank
-    return "SEAL", asked, f"{seal.level}, {by}", high and not (rule.assessed and seal.assessed_by is None)
+    return "SEAL", asked, str(seal), high and not (rule.assessed and seal.assessed_by is None)
 
 
 def _within(jurisdiction: str, allowed: tuple[str, ...]) -> bool:

@@ -1,4 +1,4 @@
-"""What a policy file looks like, and the fields of a drill that go with it: facts of places, waivers, terms of findings.
+"""What a policy file looks like, and what goes with it in a drill: facts of places, waivers, terms of findings.
 
 A policy is a file of its own, because it is the organisation's and not the drill's: many drills name one. What its
 rules mean, `exitdrill.plan.placing` says.
@@ -84,7 +84,7 @@ class PolicyRuleFile(Part):
         description="To which assets it applies."
     )
     roles: Annotated[list[_Role], Field(min_length=1)] = Field(
-        default_factory=lambda: ["source", "vault", "target"], description="To which places it applies; all three."
+        default_factory=lambda: list[_Role](("source", "vault", "target")), description="To which places it applies."
     )
     jurisdictions: _Codes | None = Field(None, description="One of these must be the place's; EU and EEA: any in it.")
     ownership: _Codes | None = Field(None, description="Owner and controller must be under one of these.")
@@ -236,6 +236,4 @@ def _named(file: str, node: Node | None, path: KeyPath, what: str, known: list[s
         return
     where = " in the route" if what == "place" else " in the policy" if what == "rule" else ""
     text = f"no {what}{where} is called {quoted(node.text)}"
-    problems.add(
-        Problem(file, node.line, node.column, show_path(path), text, one_of(known), closest(node.text, known))
-    )
+    problems.add(Problem(file, node.line, node.column, show_path(path), text, one_of(known), closest(node.text, known)))

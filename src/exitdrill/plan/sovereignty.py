@@ -56,6 +56,14 @@ class Seal:
     reference: str | None = None
     """Where the assessment can be read."""
 
+    def __str__(self) -> str:
+        """For people: a level is never shown without by whose word it is."""
+        if self.assessed_by is None:
+            return f"{self.level}, declared, assessed by nobody"
+        when = f" on {self.assessed_on}" if self.assessed_on else ""
+        where = f" ({self.reference})" if self.reference else ""
+        return f"{self.level}, assessed by {self.assessed_by}{when}{where}"
+
 
 @dataclass(frozen=True, slots=True)
 class Ownership:
@@ -67,6 +75,18 @@ class Ownership:
     controller: str | None = None
     """Who has the last word over the owner; None: the owner itself."""
     controller_jurisdiction: str | None = None
+
+    @property
+    def jurisdictions(self) -> tuple[str, ...]:
+        """The owner's, and the controller's if that is another."""
+        return (self.jurisdiction, *([self.controller_jurisdiction] if self.controller_jurisdiction else []))
+
+    def __str__(self) -> str:
+        """For people."""
+        owner = f"{self.owner} ({self.jurisdiction})"
+        if self.controller is None:
+            return owner
+        return f"{owner}, controlled by {self.controller} ({self.controller_jurisdiction})"
 
 
 class Unknown(StrEnum):

@@ -146,6 +146,11 @@ class RunDirectory:
         return self.path / "verdict.json"
 
     @property
+    def findings(self) -> Path:
+        """What people add to the findings; made with the first."""
+        return self.path / "findings"
+
+    @property
     def cut(self) -> Path:
         """What is refused since the cut; there is no such file before."""
         return self.path / "cut.json"
