@@ -7,7 +7,7 @@ from exitdrill.model.human import count, duration
 from exitdrill.model.record import PlaceRecord, RunRecord, RunStatus, StepStatus
 from exitdrill.model.verdict import Verdict
 from exitdrill.plan.drill import DrillPlan, Mode
-from exitdrill.report import _movement
+from exitdrill.report import _follow, _movement
 from exitdrill.report._document import Block, Document, Facts, Item, Items, Key, Note, Section, Table
 
 __all__ = ["content"]
@@ -30,7 +30,9 @@ def content(plan: DrillPlan, record: RunRecord, verdict: Verdict) -> Document:
         Section("Metadata that was not kept", _losses(record)),
         Section("Severance", _severance(record)),
         Section("Teardown", _teardown(record)),
+        *_follow.placing(record),
         Section("Findings", _findings(verdict)),
+        *_follow.followed(verdict),
         Section("How to look further", (_further(record),)),
     ]
     return Document(
@@ -187,7 +189,7 @@ def _findings(verdict: Verdict) -> tuple[Block, ...]:
     items = tuple(
         Item(
             f"{finding.id} {finding.severity.upper()} {finding.subject}: {finding.text}",
-            (f"What to do: {finding.remedy}",) if finding.remedy else (),
+            (*((f"What to do: {finding.remedy}",) if finding.remedy else ()), *_follow.terms(finding)),
             tuple((Key(key), "") for key in finding.keys),
         )
         for finding in verdict.findings
