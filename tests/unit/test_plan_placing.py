@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import date
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -22,15 +23,15 @@ def rule(**asks: object) -> PolicyRule:
     return PolicyRule("r", "why", SENSITIVE, ALL, **asks)  # type: ignore[arg-type]  # its other fields
 
 
-def judged(place: Place, asked: PolicyRule, **more: object) -> list[Placing]:
+def judged(place: Place, asked: PolicyRule, **more: Any) -> list[Placing]:
     """How the target answers one rule."""
     return [line.result for line in placements(drill(place, asked, **more), TODAY) if line.role == "target"]
 
 
-def drill(target: Place, asked: PolicyRule, unknown: Unknown = Unknown.WARN, **more: object) -> DrillPlan:
+def drill(target: Place, asked: PolicyRule, unknown: Unknown = Unknown.WARN, **more: Any) -> DrillPlan:
     plan = make_plan(make_asset(classification=Classification.SENSITIVE))
     places = {**plan.places, "aws": target}
-    return replace(plan, places=places, policy=Policy("p", (asked,), unknown=unknown), **more)  # type: ignore[arg-type]
+    return replace(plan, places=places, policy=Policy("p", (asked,), unknown=unknown), **more)
 
 
 @pytest.mark.parametrize(
