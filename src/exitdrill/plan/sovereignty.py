@@ -26,7 +26,7 @@ class Classification(StrEnum):
 
 
 class SealLevel(StrEnum):
-    """A Sovereignty Effectiveness Assurance Level; the titles are the framework's."""
+    """A Sovereignty Effectiveness Assurance Level; what is said of each is in short, the framework says it in full."""
 
     SEAL_0 = "SEAL-0"
     """No sovereignty: in the hands of parties outside the Union."""
