@@ -79,7 +79,7 @@ def _finding(line: PlacementRecord, why: str) -> Finding:
     if waiver is not None:
         text += f"; the waiver of {waiver.by} ended on {waiver.until}"
     if line.role == "source":
-        remedy = "leave it: this is what the exit is for"
+        remedy = "leave it: this is what the exit is for; assign the date by which you will have left"
         return finding("placement-source", severity, line.asset, text, remedy, (), about)
     remedy = "choose another place, or have somebody waive it with a name, a reason and a last day"
     return finding("placement-breached", Severity.CRITICAL, line.asset, text, remedy, (), about)
