@@ -77,6 +77,23 @@ def test_a_run_that_failed_closes_nothing() -> None:
     assert _standings(verdict) == [Standing.NOT_JUDGED]
 
 
+@pytest.mark.parametrize(
+    ("one", "standing"),
+    [
+        (_earlier("clock-offset", "", subject="gone-asset"), Standing.NOT_JUDGED),
+        (_earlier("placement-breached", ""), Standing.NOT_JUDGED),
+        (_earlier("clock-offset", ""), Standing.CLOSED),
+    ],
+)
+def test_a_drill_that_does_not_look_closes_nothing(one: EarlierFinding, standing: Standing) -> None:
+    """An asset or a policy that was taken out of the drill takes no finding with it."""
+    plan, record = _drill()
+    verdict = assess(plan, _after(record, one))
+    assert _standings(verdict) == [standing]
+    assert verdict.comparison is not None
+    assert not verdict.comparison.same_plan
+
+
 def test_a_persons_finding_stays_open_until_a_person_closes_it() -> None:
     """No run can tell whether it is done."""
     plan, record = _drill()

@@ -71,7 +71,7 @@ def assess(plan: DrillPlan, record: RunRecord) -> Verdict:
     findings += _exceptions.findings(plan, record)
     findings += _circumstances.findings(plan, record)
     findings += _placement.findings(plan, record)
-    comparison = _followup.compared(record, findings, judged=not causes)
+    comparison = _followup.compared(plan, record, findings, judged=not causes)
     findings += _followup.late(comparison, record.previous)
     rta_ns, (rpa_seconds, _) = drill_rta_ns(plan, record), drill_rpa(plan, record)
     return Verdict(

@@ -4,8 +4,8 @@ Rules:
 
 1. Notes are not followed: nothing is to be done about them.
 2. An earlier finding that this run has too is open again. One that it has not is closed, if the run could tell: a run
-   that failed proves nothing, and there it is not judged. What a person added stays open until a person closes it; what
-   a person closed and this run found again is open again.
+   that failed proves nothing, and a drill without the asset, place or policy does not look: there it is not judged.
+   What a person added stays open until a person closes it; what a person closed and this run found again is open again.
 3. A finding that is open again keeps its date and its first run, and the owner that a person gave it; else the owner is
    the asset's. A date that nobody set follows from the drill and the day it was declared.
 4. What is open past its date, on the day the run was declared, is a warning of its own. That warning is not followed.
@@ -16,6 +16,7 @@ from dataclasses import replace
 from datetime import date
 
 from exitdrill.assess._common import DRILL, finding
+from exitdrill.assess._placement import POLICY_CODES
 from exitdrill.model.findings import (
     BY_PERSON,
     UNFOLLOWED,
@@ -58,10 +59,11 @@ def responsible(plan: DrillPlan, record: RunRecord, found: Sequence[Finding]) ->
     return out
 
 
-def compared(record: RunRecord, found: Sequence[Finding], *, judged: bool) -> Comparison | None:
+def compared(plan: DrillPlan, record: RunRecord, found: Sequence[Finding], *, judged: bool) -> Comparison | None:
     """What became of each earlier finding; None without a previous run.
 
     Args:
+        plan: The drill.
         record: The run's.
         found: Its findings.
         judged: Whether the run could tell.
@@ -71,8 +73,16 @@ def compared(record: RunRecord, found: Sequence[Finding], *, judged: bool) -> Co
         return None
     now = {one.fingerprint for one in found if one.severity is not Severity.NOTE}
     today = record.t0_utc.date()
-    items = tuple(_follow_up(one, now, today, judged=judged) for one in previous.findings)
-    return Comparison(previous.run_id, previous.verdict_sha256, items)
+    items = tuple(_follow_up(one, now, today, judged=judged and _looks(plan, one)) for one in previous.findings)
+    same = previous.plan_digest == record.plan_digest
+    return Comparison(previous.run_id, previous.verdict_sha256, items, same)
+
+
+def _looks(plan: DrillPlan, one: EarlierFinding) -> bool:
+    """Whether a run of this drill could find it."""
+    if one.code in POLICY_CODES and plan.policy is None:
+        return False
+    return one.subject in {DRILL, *plan.places, *(asset.name for asset in plan.assets)}
 
 
 def _follow_up(one: EarlierFinding, now: set[str], today: date, *, judged: bool) -> FollowUp:

@@ -15,10 +15,15 @@ from exitdrill.model.verdict import Finding, Judgement, ObjectiveResult, Severit
 from exitdrill.plan.drill import Asset, DrillPlan
 from exitdrill.plan.placing import placements, superfluous
 
-__all__ = ["POLICY_CHECK", "findings", "judge_placement"]
+__all__ = ["POLICY_CHECK", "POLICY_CODES", "findings", "judge_placement"]
 
 POLICY_CHECK = "policy"
 """The name of preflight's lines about it."""
+
+POLICY_CODES = frozenset(
+    ("placement-breached", "placement-source", "placement-unknown", "placement-waived", "waiver-superfluous")
+)
+"""Kinds of findings that only a drill with a policy has."""
 
 
 def judge_placement(plan: DrillPlan, record: RunRecord, asset: Asset) -> list[Judged]:

@@ -111,6 +111,8 @@ class PreviousRun:
     findings: tuple[EarlierFinding, ...] = ()
     refused: tuple[str, ...] = ()
     """What people had added to it, and was not believed: the file and why."""
+    plan_digest: str = ""
+    """Of its plan."""
 
 
 class Standing(StrEnum):
@@ -123,7 +125,7 @@ class Standing(StrEnum):
     STILL_OPEN = "still open"
     """A person added it, and nobody has closed it."""
     NOT_JUDGED = "not judged"
-    """This run failed: that it is not among the findings says nothing."""
+    """This run failed, or does not look any more: that it is not among the findings says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,3 +145,5 @@ class Comparison:
     previous_run: str
     previous_verdict_sha256: str
     items: tuple[FollowUp, ...] = ()
+    same_plan: bool = False
+    """Both runs had one and the same plan; else one may have asked for less, and found less."""

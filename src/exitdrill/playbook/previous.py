@@ -62,7 +62,8 @@ def _taken(path: Path) -> PreviousRun:
         found = findings_of(path)
     except ExitdrillError as error:
         return PreviousRun(path.name, "", (), (str(error),))
-    return PreviousRun(found.run_id, found.verdict_sha256, tuple(item.finding for item in found.items), found.refused)
+    items = tuple(item.finding for item in found.items)
+    return PreviousRun(found.run_id, found.verdict_sha256, items, found.refused, found.plan.digest)
 
 
 def keep_previous(found: PreviousRun | None, state: State, journal: Journal) -> None:

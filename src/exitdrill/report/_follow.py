@@ -62,6 +62,7 @@ def followed(verdict: Verdict) -> tuple[Section, ...]:
         (
             ("previous run", comparison.previous_run),
             ("its verdict", f"SHA-256 {comparison.previous_verdict_sha256 or 'not believed'}"),
+            ("its plan", "the same" if comparison.same_plan else "another: what is not asked is not found"),
             ("new in this run", ", ".join(new) or "nothing"),
         )
     )
