@@ -9,7 +9,9 @@ from datetime import datetime
 from enum import StrEnum
 
 from exitdrill.clock import Lap
+from exitdrill.model.findings import PreviousRun
 from exitdrill.model.objects import Outcome
+from exitdrill.model.placement import PlacementRecord
 from exitdrill.model.spans import Span, common_ns
 
 __all__ = [
@@ -96,10 +98,17 @@ class PlaceRecord:
     """``cloud``, ``private`` or ``emulator``."""
     emulator: str | None = None
     jurisdiction: str | None = None
+    """As the drill states it, like the facts at the end."""
     endpoints: tuple[str, ...] = ()
     """``host:port`` of each."""
     clock_offset_seconds: float | None = None
     """Its clock minus ours; None where it has none."""
+    legal_entity: str | None = None
+    ownership: str | None = None
+    """Owner and controller, for people."""
+    certifications: tuple[str, ...] = ()
+    seal: str | None = None
+    """SEAL level and by whose word, for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,4 +384,8 @@ class RunRecord:
     width: int = 0
     """How many jobs ran side by side at most; 0 where that is not known."""
     error: str = ""
+    placements: tuple[PlacementRecord, ...] = ()
+    """How the assets' places stand against the drill's policy; nothing without one."""
+    previous: PreviousRun | None = None
+    """The run of the same drill before this one, as it stood when this one was declared."""
     format: int = FORMAT

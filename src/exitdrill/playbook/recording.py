@@ -19,6 +19,8 @@ from exitdrill.model.record import (
     TeardownRecord,
 )
 from exitdrill.plan.drill import Asset
+from exitdrill.plan.placing import ROLES, placements
+from exitdrill.playbook.previous import known_previous
 from exitdrill.playbook.roots import roots_of
 from exitdrill.playbook.run import CLOCK_STEPS, Run, keep_clock_step
 from exitdrill.playbook.throughput import kept_throughput
@@ -26,7 +28,6 @@ from exitdrill.transfer.cut import Cut, load_cut
 
 __all__ = ["ROLES", "note_clock_step", "run_record"]
 
-ROLES = ("source", "vault", "target")
 _STEP_NS = 1_000_000_000
 _SLEW = 0.0005
 """A time service may make a clock run this much faster or slower without stepping it (ntpd's limit)."""
@@ -65,6 +66,8 @@ def run_record(run: Run, status: RunStatus) -> RunRecord:
         orchestrator=run.orchestrator,
         width=int(str(run.state.get("run", "width") or 0)),
         error="" if run.error is None else _first_line(run.error),
+        placements=placements(run.plan, run.clock.t0_utc.date()),
+        previous=known_previous(run.state),
     )
 
 
@@ -102,6 +105,10 @@ def _place(run: Run, role: str) -> PlaceRecord:
         place.jurisdiction,
         tuple(str(e) for e in endpoints) if isinstance(endpoints, list) else (),
         offset if isinstance(offset, float) else None,
+        place.legal_entity,
+        None if place.ownership is None else str(place.ownership),
+        place.certifications,
+        None if place.seal is None else str(place.seal),
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from exitdrill.model.record import RunRecord, RunStatus
 from exitdrill.model.verdict import Judgement, Severity, Verdict
 from exitdrill.plan.drill import DrillPlan, Mode
-from exitdrill.report import _clauses, _drill, _movement, _proof, _throughput
+from exitdrill.report import _clauses, _drill, _follow, _movement, _proof, _throughput
 from exitdrill.report._document import Document, Figure, Section, Tone
 from exitdrill.report.language import ENGLISH, Language
 
@@ -43,8 +43,13 @@ def content(
         Section(say("Exceptions"), _proof.exceptions(record, language), "exceptions"),
         Section(say("Metadata that was not kept"), _proof.losses(record, language), "metadata"),
         Section(say("Severance"), _proof.severance(record, language), "severance"),
-        Section(say("Places and their law"), _drill.jurisdictions(plan, record, language), "places"),
+        Section(
+            say("Places and their law"),
+            (*_drill.jurisdictions(plan, record, language), *_follow.placing(record, language)),
+            "places",
+        ),
         Section(say("Findings"), _proof.findings(verdict, language), "findings"),
+        *_followed(verdict, language),
         Section(say("Teardown"), _proof.teardown(record, language), "teardown"),
         Section(say("Clause coverage"), _clauses.coverage(plan, record, verdict, language), "clauses"),
         Section(say("How to check this report"), _drill.checking(plan, record, language, files or {}), "check"),
@@ -67,6 +72,13 @@ def content(
 def rehearsed(plan: DrillPlan, verdict: Verdict) -> bool:
     """Whether it proves the method only."""
     return verdict.environment == "emulator" or plan.mode is Mode.REHEARSAL
+
+
+def _followed(verdict: Verdict, language: Language) -> tuple[Section, ...]:
+    if verdict.comparison is None:
+        return ()
+    blocks = _follow.followed(verdict.comparison, verdict, language)
+    return (Section(language.say("Since the previous run"), blocks, "previous"),)
 
 
 def _lead(plan: DrillPlan, record: RunRecord, verdict: Verdict, language: Language) -> str:

@@ -4,6 +4,7 @@ from exitdrill.model.objects import Outcome
 from exitdrill.model.record import AssetRecord, Attempt, LegRecord, ManifestRoots, RunRecord
 from exitdrill.model.verdict import Finding, Judgement, Severity, Verdict
 from exitdrill.plan.drill import DrillPlan
+from exitdrill.report import _follow
 from exitdrill.report._document import Block, Facts, Funnel, Item, Items, Key, Mark, Note, Part, Picture, Table, Tone
 from exitdrill.report.language import Language
 
@@ -234,7 +235,10 @@ def _finding(finding: Finding, language: Language) -> Item:
     subject = language.word(finding.subject) if finding.subject == "drill" else finding.subject
     return Item(
         f"{finding.id} {language.word(finding.severity).upper()} {subject}: {text}",
-        (language.say("What to do: {remedy}", remedy=remedy),) if remedy else (),
+        (
+            *((language.say("What to do: {remedy}", remedy=remedy),) if remedy else ()),
+            *_follow.terms(finding, language),
+        ),
         tuple((Key(key), "") for key in finding.keys),
         _GRAVITY[finding.severity],
         recorded=text == finding.text,

@@ -156,6 +156,11 @@ class RunDirectory:
         return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
     @property
+    def findings(self) -> Path:
+        """What people add to the findings; made with the first."""
+        return self.path / "findings"
+
+    @property
     def cut(self) -> Path:
         """What is refused since the cut; there is no such file before."""
         return self.path / "cut.json"
