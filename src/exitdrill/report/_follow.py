@@ -46,7 +46,7 @@ def placing(record: RunRecord, language: Language) -> tuple[Block, ...]:
             )
             for line in record.placements
         )
-        headers = (
+        asked = (
             say("asset"),
             say("classification"),
             say("place"),
@@ -55,7 +55,7 @@ def placing(record: RunRecord, language: Language) -> tuple[Block, ...]:
             say("found"),
             say("result"),
         )
-        blocks.append(Table(headers, lines, caption=say("What the policy asks, and what was found")))
+        blocks.append(Table(asked, lines, caption=say("What the policy asks, and what was found")))
     return tuple(blocks)
 
 
