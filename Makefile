@@ -59,9 +59,11 @@ setup: python ## Everything for working on exitdrill: environment with all extra
 	@$(UV) run --no-sync python -m exitdrill.emulator
 
 .PHONY: drill
-drill: sync ## Run the rehearsal drill: Azurite, a local vault, SeaweedFS
+drill: sync ## Run the rehearsal drill: Azurite, a local vault, SeaweedFS; and verify its evidence
 	@$(UV) run --no-sync python -m exitdrill.emulator >/dev/null
-	@$(UV) run --no-sync exitdrill run drills/rehearsal.yaml
+	@status=0; $(UV) run --no-sync exitdrill run drills/rehearsal.yaml || status=$$?; \
+	$(UV) run --no-sync exitdrill verify last --key "$${XDG_CONFIG_HOME:-$$HOME/.config}/exitdrill/machine.pem.pub" && \
+	exit $$status
 
 .PHONY: test
 test: setup ## Every test, with coverage

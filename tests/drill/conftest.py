@@ -8,6 +8,7 @@ import pytest
 
 from drilling import Field
 from exitdrill.emulator import Running
+from sealed import Sealed, make_sealed
 
 
 @pytest.fixture
@@ -27,3 +28,9 @@ def field(tmp_path: Path, azurite: Running, unique: Callable[[str], str]) -> Cal
         return Field(tmp_path, environ, unique("source"), unique("target"))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def sealed(tmp_path_factory: pytest.TempPathFactory) -> Sealed:
+    """A drill from directory to directory: two signers, a timestamp authority, a signed approval."""
+    return make_sealed(tmp_path_factory.mktemp("sealed"), tmp_path_factory.mktemp("tsa"))

@@ -16,7 +16,7 @@ from exitdrill.cli.asking import asker
 from exitdrill.cli.console import err, hide, on_terminal, out, redact, say_error
 from exitdrill.cli.interrupts import interrupts
 from exitdrill.cli.screen import Screen
-from exitdrill.cli.stored import load_record, load_verdict
+from exitdrill.cli.stored import bundle_of, load_record, load_verdict
 from exitdrill.errors import ExitdrillError, NotReadyError, RunError, StoppedError, can_resume
 from exitdrill.flow.server import PrefectServer
 from exitdrill.plan.secrets import has_reference, resolve
@@ -72,6 +72,9 @@ def carry_out(run: "Run", screen: Screen, *, prefect: bool, as_json: bool, verbo
         print_report(path, plan, verdict, "json" if as_json else "text")
         if run.directory.report.exists():
             err(f"the same as a page: {run.directory.report}")
+        bundle = bundle_of(path)
+        if bundle is not None:
+            err(f"evidence bundle: {bundle[0]}; check it with: {bundle[1]}")
     return NotReadyError.exit_code if isinstance(ended, NotReadyError) else verdict.exit_code
 
 

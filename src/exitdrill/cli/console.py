@@ -155,6 +155,8 @@ _STYLES = {
     "missed": "bold yellow",
     "failed": "bold red",
     "NOT READY": "bold red",
+    "checked": "green",
+    "FAILED": "bold red",
     "running": "cyan",
     "interrupted": "yellow",
     "stopped": "yellow",

@@ -1,12 +1,13 @@
 """``exitdrill prove``: a file that shows one object at one place of a run, or that there was none."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from exitdrill.cli.console import err, out
-from exitdrill.cli.options import Run, Runs, set_up, wanted_key
+from exitdrill.cli.options import Runs, set_up, wanted_key
 from exitdrill.errors import EvidenceError, UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ _HERE = Path("runs")
 
 
 def prove(
-    run: Run,
+    run: Annotated[str, Parameter(help="The run, as everywhere; or the path of a bundle.")],
     /,
     *,
     asset: Annotated[str | None, Parameter(help="The asset's name; not needed where the drill has one.")] = None,
@@ -31,6 +32,10 @@ def prove(
     output: Annotated[
         Path | None, Parameter(name=("--output", "-o"), show_default=False, help="Write to this file, not to stdout.")
     ] = None,
+    public: Annotated[
+        tuple[Path, ...],
+        Parameter(negative=(), show_default=False, help="Of a bundle: the public key of one who signs."),
+    ] = (),
     runs: Runs = _HERE,
 ) -> int:
     """Write a proof of about a kilobyte that one object was at a place of a run, or that there was none.
@@ -40,7 +45,12 @@ def prove(
     set_up()
     from exitdrill.evidence.proof import dump
 
-    found = _proved(runs, run, asset, wanted_key(key, key_hex), at)
+    wanted = wanted_key(key, key_hex)
+    path = Path(run)
+    if path.is_file():
+        found = _proved_by_bundle(path, public, asset, wanted, at)
+    else:
+        found = _proved(runs, run, asset, wanted, at)
     data = dump(found)
     if output is None:
         out(data.decode().rstrip("\n"))
@@ -72,6 +82,26 @@ def _proved(runs: Path, run: str, asset: str | None, key: str, at: str) -> "Proo
         what = f"the ledger leads to another root than was sealed: {found.root.hex()}"
         raise EvidenceError(what, resource=f"{measured.name} at the {at}", expected=sealed)
     return found
+
+
+def _proved_by_bundle(path: Path, public: tuple[Path, ...], asset: str | None, key: str, at: str) -> "Proof":
+    """From a bundle alone. Raises UsageError, EvidenceError if the bundle does not verify."""
+    from exitdrill.evidence.checking import Given, Result, checked_bundle
+    from exitdrill.evidence.manifest import Place
+    from exitdrill.evidence.opened import OpenBundle
+    from exitdrill.evidence.proof import prove as proof_of
+    from exitdrill.evidence.publickey import PublicKey
+
+    if not public:
+        raise UsageError("no key is given", resource=str(path), hint="--public KEY.pub: of whoever signed the bundle")
+    given = Given([PublicKey.load(one) for one in public])
+    with checked_bundle(partial(OpenBundle.open, path), given) as (report, case):
+        failed = [row for row in report.rows if row.result is Result.FAILED]
+        if case is None or failed:
+            hint = f"exitdrill verify {path} --key KEY.pub shows all of it"
+            raise EvidenceError(f"does not verify: {failed[0].what}: {failed[0].said}", resource=str(path), hint=hint)
+        measured = _chosen(case.record.assets, asset, case.bundle.run)
+        return proof_of(case.bundle.run, case.ledgers, measured, Place(at), key)
 
 
 def _chosen(assets: "tuple[AssetRecord, ...]", asset: str | None, run: str) -> "AssetRecord":

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from exitdrill.cli.console import harmless, out, table
 from exitdrill.cli.progress import left
-from exitdrill.cli.stored import Stored, events, load_plan_of, load_record, load_verdict
+from exitdrill.cli.stored import Stored, bundle_of, events, load_plan_of, load_record, load_verdict
 from exitdrill.clock import format_utc, parse_utc
 from exitdrill.errors import ExitdrillError
 from exitdrill.evidence.sealed import seal_state
@@ -35,6 +35,9 @@ def show_run(run: Stored) -> None:
     out(harmless(f"  folder    {run.path}"))
     for line in _sealed(run):
         out(harmless(f"  sealed    {line}"))
+    bundle = bundle_of(run.path)
+    if bundle is not None:
+        out(harmless(f"  bundle    {bundle[0]}; check it with: {bundle[1]}"))
     if run.judgement:
         _ended(run, load_record(run.path))
     else:
@@ -163,6 +166,7 @@ def to_json(run: Stored) -> dict[str, object]:
         sealed: dict[str, object] = asdict(seal_state(run.path))
     except ExitdrillError as error:
         sealed = {"problem": str(error)}
+    bundle = bundle_of(run.path)
     known: dict[str, object] = {
         "run": run.id,
         "drill": run.drill,
@@ -172,6 +176,7 @@ def to_json(run: Stored) -> dict[str, object]:
         "declared_utc": run.declared_utc,
         "path": str(run.path),
         "sealed": sealed,
+        "bundle": None if bundle is None else str(bundle[0]),
     }
     if run.judgement:
         comparison = TypeAdapter(Comparison | None).dump_python(load_verdict(run.path).comparison, mode="json")

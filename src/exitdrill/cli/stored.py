@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,17 @@ from exitdrill.plan import from_json
 from exitdrill.plan.drill import DrillPlan
 from exitdrill.transfer.layout import RunDirectory
 
-__all__ = ["Stored", "events", "every", "load_plan_of", "load_record", "load_verdict", "stored", "torn_down"]
+__all__ = [
+    "Stored",
+    "bundle_of",
+    "events",
+    "every",
+    "load_plan_of",
+    "load_record",
+    "load_verdict",
+    "stored",
+    "torn_down",
+]
 
 _AFTER_CLOSED = ("timestamped", "not timestamped", "signing failed")
 
@@ -128,3 +139,16 @@ def _bytes(file: Path) -> bytes:
         ) from exc
     except OSError as exc:
         raise RunError(f"{file.name} cannot be read: {exc.strerror}", resource=str(file.parent)) from exc
+
+
+def bundle_of(path: Path) -> tuple[Path, str] | None:
+    """The evidence bundle of a run and the command that verifies it here; None where there is none."""
+    from exitdrill.evidence.bundle import BUNDLE
+    from exitdrill.playbook.sealing import public_names
+
+    bundle = path / BUNDLE
+    if not bundle.exists():
+        return None
+    plan, base = load_plan_of(path), Path(RunDirectory(path).facts().base)
+    keys = " ".join(f"--key {shlex.quote(name)}" for name in public_names(plan, base))
+    return bundle, f"exitdrill verify {shlex.quote(str(bundle))} {keys}"

@@ -13,10 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from exitdrill.errors import EvidenceError
+from exitdrill.evidence import strict
 from exitdrill.evidence.publickey import PublicKey
 from exitdrill.evidence.signers import Signer
 
-__all__ = ["ENVELOPE_MAX_BYTES", "Verified", "pae", "sign", "verify"]
+__all__ = ["ENVELOPE_MAX_BYTES", "Verified", "key_ids", "pae", "sign", "verify"]
 
 ENVELOPE_MAX_BYTES = 16 * 1024 * 1024
 _SIGNATURES_MAX = 16
@@ -54,7 +55,12 @@ def sign(payload_type: str, payload: bytes, signers: Iterable[Signer]) -> bytes:
 
 
 def verify(
-    envelope: bytes, keys: Sequence[PublicKey], threshold: int, payload_type: str, resource: str = "envelope"
+    envelope: bytes,
+    keys: Sequence[PublicKey],
+    threshold: int,
+    payload_type: str,
+    resource: str = "envelope",
+    max_bytes: int = ENVELOPE_MAX_BYTES,
 ) -> Verified:
     """Open an envelope.
 
@@ -64,6 +70,7 @@ def verify(
         threshold: How many different ones of them must have signed.
         payload_type: What the payload must be.
         resource: What messages call it.
+        max_bytes: How long it may be.
 
     Returns:
         The payload, and the keys that signed it.
@@ -73,7 +80,7 @@ def verify(
     """
     if threshold < 1:
         raise ValueError("a threshold below 1 is met by anybody")
-    kind, payload, signatures = _parse(envelope, resource)
+    kind, payload, signatures = _parse(envelope, resource, max_bytes)
     if kind != payload_type:
         raise EvidenceError("an envelope of another type", resource=resource, expected=payload_type)
     message = pae(kind, payload)
@@ -81,6 +88,17 @@ def verify(
     if len(signed) < threshold:
         raise EvidenceError(f"signed by {len(signed)} of the known keys", resource=resource, expected=f"{threshold}")
     return Verified(payload, tuple(signed.values()))
+
+
+def key_ids(envelope: bytes, resource: str, max_bytes: int = ENVELOPE_MAX_BYTES) -> tuple[str, ...]:
+    """Which keys are said to have signed, for envelopes in the very form in which `sign` writes them.
+
+    Raises EvidenceError for any other form, such as one with more spaces: then one payload would have several files.
+    """
+    _, _, signatures = _parse(envelope, resource, max_bytes)
+    if json.dumps(json.loads(envelope), sort_keys=True, separators=(",", ":")).encode() != envelope:
+        raise EvidenceError("an envelope in another form", resource=resource, expected="no spaces, names in order")
+    return tuple(signature.keyid for signature in signatures)
 
 
 def _good(key: PublicKey, signature: _Signature, message: bytes) -> bool:
@@ -93,19 +111,21 @@ def _good(key: PublicKey, signature: _Signature, message: bytes) -> bool:
     return True
 
 
-def _parse(envelope: bytes, resource: str) -> tuple[str, bytes, list[_Signature]]:
+def _parse(envelope: bytes, resource: str, max_bytes: int) -> tuple[str, bytes, list[_Signature]]:
     refused = EvidenceError("not an envelope", resource=resource, expected="DSSE as JSON")
-    if len(envelope) > ENVELOPE_MAX_BYTES:
-        raise refused
     try:
-        data = json.loads(envelope)
+        data = strict.load(envelope, resource, max_bytes=max_bytes, floats=False)
+    except EvidenceError as exc:
+        what = f"not an envelope: {exc.what}"
+        raise EvidenceError(what, resource=resource, expected="DSSE as JSON") from exc
+    try:
         if not isinstance(data, Mapping) or set(data) != {"payload", "payloadType", "signatures"}:
             raise refused
         kind, listed = data["payloadType"], data["signatures"]
         if not isinstance(kind, str) or not isinstance(listed, list) or not 0 < len(listed) <= _SIGNATURES_MAX:
             raise refused
         return kind, _bytes(data["payload"]), [_signature(item) for item in listed]
-    except (ValueError, TypeError, RecursionError) as exc:
+    except (ValueError, TypeError) as exc:
         raise refused from exc
 
 

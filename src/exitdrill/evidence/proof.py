@@ -18,9 +18,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import NoReturn
 
 from exitdrill.errors import EvidenceError
+from exitdrill.evidence import strict
 from exitdrill.evidence.manifest import Fields, Ledgers, Place, encode, leaves
 from exitdrill.evidence.merkle import EMPTY_ROOT, HASH_BYTES, hash_ranges, inclusion_ranges, inclusion_root, leaf_hash
 from exitdrill.model.record import AssetRecord
@@ -30,7 +30,6 @@ __all__ = ["FORMAT", "MAX_BYTES", "Leaf", "Proof", "check", "dump", "load", "pro
 FORMAT = "exitdrill manifest proof 1"
 MAX_BYTES = 256 * 1024
 """No proof is larger: three keys of the longest kind there is and two paths of 64 hashes are not."""
-_MAX_NUMBER = 2**63 - 1
 _MAX_PATH = 64
 
 
@@ -211,35 +210,11 @@ def load(data: bytes, resource: str) -> Proof:
     if len(data) > MAX_BYTES:
         raise EvidenceError("too large for a proof", resource=resource, expected=f"at most {MAX_BYTES:,} bytes")
     try:
-        found = json.loads(
-            data.decode(),
-            object_pairs_hook=_members,
-            parse_int=_number,
-            parse_float=_no_number,
-            parse_constant=_no_number,
-        )
-        return _proof(found)
-    except (ValueError, RecursionError) as exc:
+        return _proof(strict.load(data, resource, max_bytes=MAX_BYTES, floats=False))
+    except EvidenceError as exc:
+        raise EvidenceError(f"not a proof: {exc.what}", resource=resource) from exc
+    except ValueError as exc:
         raise EvidenceError(f"not a proof: {exc}", resource=resource) from exc
-
-
-def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        msg = "a member is there twice"
-        raise ValueError(msg)
-    return members
-
-
-def _number(text: str) -> int:
-    if len(text) > len(str(_MAX_NUMBER)) or not 0 <= (number := int(text)) <= _MAX_NUMBER:
-        _no_number(text)
-    return number
-
-
-def _no_number(text: str) -> NoReturn:
-    msg = f"{text[:20]} is no number of objects or bytes"
-    raise ValueError(msg)
 
 
 def _proof(data: object) -> Proof:
@@ -292,9 +267,9 @@ def _text(value: object) -> str:
 
 
 def _whole(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         msg = "a number is something else"
-        raise ValueError(msg)  # noqa: TRY004 - as above
+        raise ValueError(msg)
     return value
 
 

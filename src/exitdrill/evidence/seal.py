@@ -19,7 +19,8 @@ from exitdrill.errors import ExitdrillError, NoSpaceError, SigningError, Timesta
 from exitdrill.evidence.checkpoint import Checkpoint, origin
 from exitdrill.evidence.checkpoints import keep_public, stored_checkpoints, write_checkpoint
 from exitdrill.evidence.journal import Journal
-from exitdrill.evidence.note import sign_note
+from exitdrill.evidence.note import key_id, sign_note
+from exitdrill.evidence.publickey import PublicKey
 from exitdrill.evidence.signers import Signer
 from exitdrill.evidence.timestamps import Authority
 from exitdrill.model.journal import Json
@@ -81,7 +82,9 @@ class Seal:
         self._authority, self._why_untimed = authority, why_untimed
         stored = stored_checkpoints(directory.checkpoints)
         self._number = stored[-1].number if stored else 0
-        self._signed = 0
+        self._signed: tuple[Signer, ...] = ()
+        self._head: Checkpoint | None = None
+        self._announced: set[str] | None = None
         self._lock = threading.Lock()
         self._asking: list[_Asking] = []
         self._ended = False
@@ -92,10 +95,11 @@ class Seal:
         keys = [signer.key for signer in signers]
         self._journal.record(
             "signers",
-            keys=[{"id": key.id, "kind": key.kind.value} for key in keys],
+            keys=_listed(keys),
             threshold=threshold,
             timestamps=None if self._authority is None else self._authority.url,
         )
+        self._announced = {key.id for key in keys}
         keep_public(self._directory.path, keys)
         for error in errors:
             self._journal.record("signing failed", error=str(error))
@@ -124,20 +128,31 @@ class Seal:
         Raises:
             NoSpaceError, ReadOnlyError: It cannot be written.
         """
+        signers, errors = self._open()
+        self._add([signer.key for signer in signers])
         size, root = self._journal.head()
         point = Checkpoint(self._origin, size, root)
-        signers, errors = self._open()
         note, refused = sign_note(point.text, point.origin, signers)
-        self._signed = len(note.signatures)
+        made = {signature.key_id for signature in note.signatures}
+        self._signed = tuple(signer for signer in signers if key_id(point.origin, signer.key) in made)
         if note.signatures:
-            self._number += 1
             keep_public(self._directory.path, [signer.key for signer in signers])
-            path = write_checkpoint(self._directory.checkpoints, self._number, size, note)
+            path = write_checkpoint(self._directory.checkpoints, self._number + 1, size, note)
+            self._head, self._number = point, self._number + 1
             if timestamp and self._authority is not None:
                 self._ask(self._authority, self._number, path, note.to_bytes())
         for failure in [*errors, *refused]:
             self._journal.record("signing failed", size=size, error=str(failure))
         return point if note.signatures else None
+
+    def _add(self, keys: Sequence[PublicKey]) -> None:
+        """Say in the journal which keys sign that could not be opened when the others were announced."""
+        if self._announced is None:
+            return
+        late = [key for key in keys if key.id not in self._announced]
+        if late:
+            self._journal.record("signers added", keys=_listed(late))
+            self._announced |= {key.id for key in late}
 
     def _ask(self, authority: Authority, number: int, path: Path, message: bytes) -> None:
         def work() -> None:
@@ -188,12 +203,21 @@ class Seal:
         if covered is None or self._journal.head()[0] != covered.size:
             # A key that failed is asked again; a last word on the timestamp is itself signed.
             self.checkpoint()
-        return self._signed
+        return len(self._signed)
+
+    @property
+    def newest(self) -> tuple[Checkpoint | None, tuple[Signer, ...]]:
+        """The newest checkpoint that this process made, and the keys that signed when it last asked them."""
+        return self._head, self._signed
 
     def end(self) -> None:
         """From here on nothing is written to the journal."""
         with self._lock:
             self._ended = True
+
+
+def _listed(keys: Sequence[PublicKey]) -> list[Json]:
+    return [{"id": key.id, "kind": key.kind.value} for key in keys]
 
 
 def _stamped(authority: Authority, path: Path, message: bytes) -> tuple[str, dict[str, Json]]:

@@ -15,7 +15,8 @@ import rfc8785
 
 from exitdrill import __version__
 from exitdrill.clock import format_utc
-from exitdrill.evidence import dsse
+from exitdrill.errors import EvidenceError
+from exitdrill.evidence import dsse, strict
 from exitdrill.evidence.checkpoint import Checkpoint
 from exitdrill.evidence.publickey import PublicKey
 from exitdrill.evidence.signers import Signer
@@ -25,7 +26,7 @@ from exitdrill.model.record import RunRecord
 from exitdrill.model.verdict import Judgement, Severity, Verdict
 from exitdrill.plan.drill import DrillPlan
 
-__all__ = ["DRILL_RESULT", "PAYLOAD_TYPE", "STATEMENT", "TEST_RESULT", "sign", "statements", "verify"]
+__all__ = ["DRILL_RESULT", "PAYLOAD_TYPE", "STATEMENT", "TEST_RESULT", "sign", "statements", "subjects", "verify"]
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -41,6 +42,7 @@ def statements(
     verdict: bytes,
     journal: Checkpoint,
     manifests: Mapping[str, bytes] | None = None,
+    sealed_by: str = __version__,
 ) -> tuple[bytes, bytes]:
     """The payloads to be signed.
 
@@ -50,6 +52,7 @@ def statements(
         verdict: ``verdict.json`` as it is on disk.
         journal: The log's head: that of the newest checkpoint.
         manifests: The root of each manifest, under the name by which the statement is to call it.
+        sealed_by: The version of exitdrill that seals.
 
     Returns:
         Our own statement and the test result, each as canonical JSON.
@@ -63,7 +66,7 @@ def statements(
     named["journal"] = journal.root.hex()
     named |= {name: root.hex() for name, root in (manifests or {}).items()}
     subject: list[Json] = [{"name": name, "digest": {"sha256": digest}} for name, digest in named.items()]
-    drill = _statement(subject, DRILL_RESULT, _drill_result(measured, judged, journal))
+    drill = _statement(subject, DRILL_RESULT, _drill_result(measured, judged, journal, sealed_by))
     test = _statement(subject, TEST_RESULT, _test_result(plan, judged))
     return drill, test
 
@@ -77,7 +80,7 @@ def _statement(subject: list[Json], kind: str, predicate: dict[str, Json]) -> by
     return rfc8785.dumps(whole)  # type: ignore[arg-type]  # JSON values; its types know no Mapping
 
 
-def _drill_result(record: RunRecord, verdict: Verdict, journal: Checkpoint) -> dict[str, Json]:
+def _drill_result(record: RunRecord, verdict: Verdict, journal: Checkpoint, sealed_by: str) -> dict[str, Json]:
     findings: dict[str, Json] = {
         severity.value: sum(finding.severity is severity for finding in verdict.findings) for severity in Severity
     }
@@ -104,7 +107,7 @@ def _drill_result(record: RunRecord, verdict: Verdict, journal: Checkpoint) -> d
         "objectives": objectives,
         "findings": findings,
         "journal": {"origin": journal.origin, "size": journal.size},
-        "tool": {"name": "exitdrill", "version": record.tool_version, "sealedBy": __version__},
+        "tool": {"name": "exitdrill", "version": record.tool_version, "sealedBy": sealed_by},
     }
 
 
@@ -134,3 +137,16 @@ def sign(payload: bytes, signers: Iterable[Signer]) -> bytes:
 def verify(envelope: bytes, keys: Sequence[PublicKey], threshold: int, resource: str = "statement") -> dsse.Verified:
     """The payload of a statement's envelope, and who signed it. Raises EvidenceError where too few did."""
     return dsse.verify(envelope, keys, threshold, PAYLOAD_TYPE, resource)
+
+
+def subjects(payload: bytes, resource: str = "statement") -> dict[str, str]:
+    """What a verified statement is about: SHA-256 by name. Raises EvidenceError for what is no statement."""
+    found = strict.load(payload, resource, max_bytes=dsse.ENVELOPE_MAX_BYTES)
+    listed = found.get("subject") if isinstance(found, dict) else None
+    named: dict[str, str] = {}
+    for item in listed if isinstance(listed, list) else ():
+        digest = item.get("digest") if isinstance(item, dict) else None
+        if not isinstance(item, dict) or not isinstance(digest, dict):
+            raise EvidenceError("a subject that is none", resource=resource)
+        named[str(item.get("name"))] = str(digest.get("sha256"))
+    return named

@@ -199,13 +199,17 @@ def _assets(report: _Report, root: Node, known: Known) -> None:
     assets = root.at("assets")
     nodes = assets.items if assets else []
     first: dict[str, Node] = {}
+    folded: dict[str, Node] = {}
     for index, asset in enumerate(nodes):
         name, kind = asset.at("name"), asset.at("kind")
         if name is not None and name.text is not None:
-            if name.text in first:
-                what = f"the name {quoted(name.text)} is given twice, first in line {first[name.text].line}"
+            other = folded.get(name.text.casefold())
+            if other is not None:  # on many disks the folders of names that differ in case only are one
+                again = "is given twice" if other.text == name.text else "is another's but for its case"
+                what = f"the name {quoted(name.text)} {again}, first in line {other.line}"
                 report.at(name, ("assets", index, "name"), what, "each name once")
             first.setdefault(name.text, name)
+            folded.setdefault(name.text.casefold(), name)
         if kind is not None and kind.text is not None and kind.text not in known.kinds:
             report.unknown(kind, ("assets", index, "kind"), "kind of asset", known.kinds)
         if kind is not None and kind.text == _OBJECTS:

@@ -36,6 +36,7 @@ def ready_emulators(run: Run) -> None:
         if place.seed and not run.state.get("seeded", place.name):
             _fill(run, place.name)
     run.state.lap(stop())
+    run.journal.record("emulators ready")
 
 
 def _fill(run: Run, name: str) -> None:

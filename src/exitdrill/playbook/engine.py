@@ -28,6 +28,7 @@ from exitdrill.model.verdict import Verdict
 from exitdrill.plan.drill import Asset, Phase, Step
 from exitdrill.playbook.action import MANUAL, Action, StepContext, action, side_by_side
 from exitdrill.playbook.asking import ask
+from exitdrill.playbook.bundling import bound, keep_bundle
 from exitdrill.playbook.conductor import Answer, Conductor
 from exitdrill.playbook.emulators import ready_emulators
 from exitdrill.playbook.recording import note_clock_step, run_record
@@ -334,9 +335,11 @@ def _close(run: Run) -> Verdict:
         status=record.status.value,
         judgement=verdict.judgement.value,
         sha256=dict(digests),
+        files=bound(run),
     )
     signed, wanted = run.seal.close(words), run.plan.evidence.threshold
     if signed < wanted:
         text = f"{signed} keys signed the end of this run, {wanted} must have for its evidence to count"
         run.options.progress.note(f"{text}; the journal says why")
+    keep_bundle(run)
     return verdict

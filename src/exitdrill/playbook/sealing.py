@@ -19,7 +19,7 @@ from exitdrill.evidence.timestamps import Authority, load_roots
 from exitdrill.plan.drill import DrillPlan, Timestamps
 from exitdrill.transfer.layout import RunDirectory, RunFacts
 
-__all__ = ["authority", "key_slots", "make_seal"]
+__all__ = ["authority", "key_slots", "make_seal", "public_names"]
 
 
 def make_seal(
@@ -67,3 +67,14 @@ def authority(named: Timestamps, clock: Clock, base: Path) -> Authority:
     """The timestamp authority. Raises TimestampError where its roots cannot be read."""
     roots = () if named.root is None else load_roots(base / Path(named.root).expanduser())
     return Authority(named.url, named.timeout.total_seconds(), clock, roots)
+
+
+def public_names(plan: DrillPlan, base: Path) -> list[str]:
+    """The files with the public keys of a drill's signers, for whoever verifies where it ran."""
+    if not plan.evidence.signers:
+        return [str(public_path(machine_key_path()))]
+    found = []
+    for key in plan.evidence.signers:
+        path = base / Path(key.public or f"{key.key}.pub").expanduser()
+        found.append(str(path) if path.exists() else "KEY.pub")
+    return found

@@ -107,5 +107,8 @@ class Verify(Action):
         kind, context = _of(ctx)
         proven = kind.verify(context)
         elapsed = ctx.run.clock.elapsed_ns
-        context.facts.put("recovered_elapsed_ns", elapsed if proven else None)
-        ctx.run.journal.record("asset verified", asset=context.asset.name, proven=proven)
+        recovered = elapsed if proven else None
+        context.facts.put("recovered_elapsed_ns", recovered)
+        ctx.run.journal.record(
+            "asset verified", asset=context.asset.name, proven=proven, recovered_elapsed_ns=recovered
+        )
