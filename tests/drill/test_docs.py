@@ -25,7 +25,7 @@ def _commands(page: str, kind: str) -> list[str]:
 @pytest.mark.parametrize("page", ["README.md", "docs/for-operators.md"])
 def test_commands_shown_run_in_order(page: str, tmp_path: Path, azurite_installed: None) -> None:
     """Each ``sh`` block, line by line, in a folder that holds the drills and playbooks; `make drill` CI runs itself."""
-    for name in ("drills", "playbooks", "schemas"):
+    for name in ("drills", "playbooks", "policies", "schemas"):
         shutil.copytree(_ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("vault", "runs"))
     drill = tmp_path / "drills" / "rehearsal.yaml"  # less made-up data: CI runs all of it with `make drill`
     text, cut = re.subn(r"objects: \d+, bytes_max: \d+", "objects: 60, bytes_max: 20000", drill.read_text())

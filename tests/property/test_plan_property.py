@@ -17,9 +17,10 @@ from pydantic import BaseModel, JsonValue, SecretStr
 from exitdrill.errors import DefinitionError
 from exitdrill.plan import DrillPlan, from_json, load_plan
 from exitdrill.plan.checks import in_order
-from exitdrill.plan.drill import Asset, Level, Mode, Objectives, Phase, Place, Playbook, Route, Step
+from exitdrill.plan.drill import Asset, Classification, Level, Mode, Objectives, Phase, Place, Playbook, Route, Step
 from exitdrill.plan.durations import parse_duration
 from exitdrill.plan.secrets import references, resolve
+from exitdrill.plan.sovereignty import Ownership, Policy, PolicyRule, Seal, SealLevel, Unknown, Waiver
 
 TEN_YEARS = 3650 * 86400
 
@@ -105,7 +106,7 @@ _assets = st.builds(
     source=_maps,
     target=_maps,
     verify=st.sampled_from(Level),
-    classification=_text,
+    classification=st.sampled_from(Classification),
     owner=st.none() | _text,
     objectives=_objectives,
     depends_on=st.lists(_names, max_size=2).map(tuple),
@@ -117,6 +118,23 @@ _steps = st.builds(
     Step, _names, _names, _text, _text, st.booleans(), _durations, st.integers(0, 9), st.booleans(), _maps
 )
 _phases = st.builds(Phase, _names, st.lists(_steps, max_size=2).map(tuple))
+_seals = st.builds(Seal, st.sampled_from(SealLevel), st.none() | _text, st.none() | st.dates(), st.none() | _text)
+_owners = st.builds(Ownership, _text, _text, st.none() | _text, st.none() | _text)
+_texts = st.lists(_text, max_size=2).map(tuple)
+_rules = st.builds(
+    PolicyRule,
+    _names,
+    _text,
+    st.lists(st.sampled_from(Classification), max_size=2).map(tuple),
+    st.lists(st.sampled_from(["source", "vault", "target"]), max_size=2).map(tuple),
+    _texts,
+    _texts,
+    st.none() | st.sampled_from(SealLevel),
+    st.booleans(),
+    _texts,
+)
+_policies = st.builds(Policy, _names, st.lists(_rules, max_size=2).map(tuple), _text, st.sampled_from(Unknown))
+_waivers = st.builds(Waiver, _names, _names, _names, _text, _text, st.dates())
 _places = st.builds(
     Place,
     _names,
@@ -125,6 +143,10 @@ _places = st.builds(
     st.none() | _names,
     st.none() | _maps | st.lists(_maps, max_size=2),
     st.none() | _text,
+    legal_entity=st.none() | _text,
+    ownership=st.none() | _owners,
+    certifications=_texts,
+    seal=st.none() | _seals,
 )
 _plans = st.builds(
     DrillPlan,
@@ -138,6 +160,9 @@ _plans = st.builds(
     keep=st.booleans(),
     path=_text,
     description=_text,
+    policy=st.none() | _policies,
+    waivers=st.lists(_waivers, max_size=2).map(tuple),
+    due=st.dictionaries(st.sampled_from(["critical", "warning"]), _durations, max_size=2),
 )
 
 

@@ -235,6 +235,11 @@ class TestRuns:
         assert ran.json["verdict"]["judgement"] == "met"
         assert "evacuate begins; " in ran.err
         assert "evacuate files: 20 objects" in ran.err
+        assert "the same as a page: " in ran.err
+        (asset,) = ran.json["record"]["assets"]
+        for leg in ("evacuate", "rebuild"):
+            assert sum(asset[leg]["throughput"]["objects"]) == 20
+            assert sum(asset[leg]["throughput"]["size_bytes"]) == asset["listed"]["size_bytes"]
         assert "\x1b" not in ran.err
 
     def test_an_rto_that_is_too_short_ends_with_1(self, desk: Desk) -> None:
@@ -272,6 +277,14 @@ class TestRuns:
         assert desk.run("report", "last", "--format", "markdown", "-o", "report.md").out == ""
         assert (desk.folder / "report.md").read_text().startswith("#")
         assert desk.run("report", "last", "--format", "pdf").code == 2
+        assert desk.run("report", "last", "--lang", "de").code == 2
+        assert desk.run("report", "last", "--lang", "nl").out.startswith("GEHAALD")
+        assert desk.run("report", "last", "--format", "pdf", "--lang", "nl", "-o", "report.pdf").code == 0
+        assert (desk.folder / "report.pdf").read_bytes().startswith(b"%PDF-")
+        assert desk.run("report", "last", "--format", "html", "-o", "again.html").code == 0
+        (made,) = desk.folder.glob("runs/*/report.html")
+        assert (desk.folder / "again.html").read_bytes() == made.read_bytes(), "as the page itself says"
+        assert "sha256sum" in made.read_text()
 
     def test_resuming_a_finished_run_does_nothing(self, done: tuple[Desk, Ran]) -> None:
         """It prints the report again, with its exit code."""

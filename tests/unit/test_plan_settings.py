@@ -50,6 +50,12 @@ class Settings(BaseModel):
         return self
 
 
+_FIELDS = (
+    "account, by-name, certifications, connector, either, emulator, endpoint, jurisdiction, key, legal_entity, limits, "
+    "login, mode, ownership, page-size, region, seal, seed, tokens"
+)
+
+
 def check(folder: Path, text: str, *, emulated: bool = False) -> list[str]:
     path = folder / "x.yaml"
     path.write_text("connector: made-up\n" + text)
@@ -119,32 +125,16 @@ def test_a_literal_secret_is_refused_and_never_shown(tmp_path: Path, text: str, 
             "acount: a",
             [
                 "x:1:1: places.p.account: missing",
-                (
-                    "x:2:1: places.p.acount: unknown field; expected one of account, by-name, "
-                    "connector, either, emulator, endpoint, jurisdiction, key, limits, login, mode, page-size, region, "
-                    "seed, tokens (did you mean 'account'?)"
-                ),
+                (f"x:2:1: places.p.acount: unknown field; expected one of {_FIELDS} (did you mean 'account'?)"),
             ],
         ),
         (
             "account: a\nkye: hunter2",
-            [
-                (
-                    "x:3:1: places.p.kye: unknown field; expected one of account, by-name, connector, either, "
-                    "emulator, endpoint, jurisdiction, key, limits, login, mode, page-size, region, seed, tokens "
-                    "(did you mean 'key'?)"
-                )
-            ],
+            [(f"x:3:1: places.p.kye: unknown field; expected one of {_FIELDS} (did you mean 'key'?)")],
         ),
         (
             "account: a\nemulater: azurite",
-            [
-                (
-                    "x:3:1: places.p.emulater: unknown field; expected one of account, by-name, connector, either, "
-                    "emulator, endpoint, jurisdiction, key, limits, login, mode, page-size, region, seed, tokens (did "
-                    "you mean 'emulator'?)"
-                )
-            ],
+            [(f"x:3:1: places.p.emulater: unknown field; expected one of {_FIELDS} (did you mean 'emulator'?)")],
         ),
         (
             "account: a\nlogin: {usr: x}",

@@ -18,6 +18,7 @@ from exitdrill.plan.files import SeedFile
 
 ROOT = Path(__file__).parents[2]
 FILES = [*sorted((ROOT / "drills").glob("*.yaml")), *sorted((ROOT / "playbooks").glob("*.yaml"))]
+FILES += sorted((ROOT / "policies").glob("*.yaml"))
 
 
 def test_the_rehearsal_needs_nothing_but_this_machine() -> None:
@@ -61,10 +62,10 @@ def test_the_playbook_has_every_phase_and_says_how_to_do_without_exitdrill() -> 
         assert any(tool in step.by_hand for tool in ("sha256sum", "az ", "azcopy ", "aws ")), step.id
 
 
-@pytest.mark.parametrize("kind", ["drill", "playbook"])
+@pytest.mark.parametrize("kind", ["drill", "playbook", "policy"])
 def test_the_committed_schemas_are_the_generated_ones(kind: str) -> None:
     """Editors see what the program checks; a valid schema of draft 2020-12."""
-    generated = schema(kind)  # type: ignore[arg-type]  # one of the two
+    generated = schema(kind)  # type: ignore[arg-type]  # one of the three
     assert json.loads((ROOT / "schemas" / f"{kind}.schema.json").read_text()) == generated
     assert generated["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     jsonschema.Draft202012Validator.check_schema(generated)

@@ -26,21 +26,25 @@ Rules, in the order in which they are applied:
    A rebuild that began before the cut (``overlap``) is a warning of its own: it ran while the source could be
    reached. Its workers must be proven to have been cut off from their start, else severance is missed.
 9. *Teardown.* Complete with nothing left, or kept.
-10. *Findings* are ordered by severity, then drill, places, assets in the plan's order; ids follow that order.
-    Every objective that is missed has at least one.
+10. *Placement.* Only where the drill names a policy: missed where a vault or a target breaches it and nobody waived
+    that. A breach at the source is a finding and no more.
+11. *Findings* are ordered by severity, then drill, places, assets in the plan's order; ids follow that order.
+    Every objective that is missed has at least one. Those of the previous run of the same drill are compared with them
+    (`_followup`).
 """
 
 from dataclasses import replace
 
-from exitdrill.assess import _causes, _circumstances, _exceptions
+from exitdrill.assess import _causes, _circumstances, _exceptions, _followup, _placement
 from exitdrill.assess._asset import judge_asset
 from exitdrill.assess._common import DRILL, Judged, drill_rta_ns
 from exitdrill.assess._drill import drill_rpa, judge_drill
+from exitdrill.assess._placement import POLICY_CHECK
 from exitdrill.model.record import AssetRecord, RunRecord
 from exitdrill.model.verdict import Finding, Judgement, ObjectiveResult, Severity, Verdict
 from exitdrill.plan.drill import DrillPlan
 
-__all__ = ["assess"]
+__all__ = ["POLICY_CHECK", "assess"]
 
 _NS = 1_000_000_000
 
@@ -60,21 +64,26 @@ def assess(plan: DrillPlan, record: RunRecord) -> Verdict:
     judged = [*judge_drill(plan, record)]
     for asset in plan.assets:
         judged += judge_asset(plan, record, asset, assets.get(asset.name, AssetRecord(asset.name, asset.kind)))
+        judged += _placement.judge_placement(plan, record, asset)
     if causes:
         judged = [_unproven(item) for item in judged]
     findings = [*causes, *(finding for item in judged for finding in item.findings)]
     findings += _exceptions.findings(plan, record)
     findings += _circumstances.findings(plan, record)
+    findings += _placement.findings(plan, record)
+    comparison = _followup.compared(plan, record, findings, judged=not causes)
+    findings += _followup.late(comparison, record.previous)
     rta_ns, (rpa_seconds, _) = drill_rta_ns(plan, record), drill_rpa(plan, record)
     return Verdict(
         run_id=record.run_id,
         drill=plan.name,
         judgement=Judgement.FAILED if causes else _overall(plan, judged),
         objectives=tuple(item.result for item in judged),
-        findings=_numbered(plan, findings),
+        findings=_numbered(plan, _followup.responsible(plan, record, findings)),
         rta_seconds=None if rta_ns is None else rta_ns / _NS,
         rpa_seconds=rpa_seconds,
         environment="emulator" if _causes.emulated(plan, record) else "real",
+        comparison=comparison,
     )
 
 

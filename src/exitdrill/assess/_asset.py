@@ -70,13 +70,23 @@ def _completeness(asset: Asset, measured: AssetRecord) -> Judged:
     for breach in breaches:
         text = f"the accounting does not add up: {breach}"
         remedy = "do not rely on this run; keep its directory, report it as a fault of exitdrill, and run again"
-        found.append(finding(Severity.CRITICAL, asset.name, text, remedy))
+        found.append(finding("accounting", Severity.CRITICAL, asset.name, text, remedy))
     if checked is None:
         text = "not verified at the target: nothing shows that it arrived"
-        found.append(finding(gravity(asset), asset.name, text, "look at the verify step and run the drill again"))
+        found.append(
+            finding("not-verified", gravity(asset), asset.name, text, "look at the verify step and run the drill again")
+        )
     elif (seen := checked.equal + checked.different + checked.missing + checked.unattested) < rebuilt:
         text = f"verification accounted for {seen:,} of {count(rebuilt, 'rebuilt object')}"
-        found.append(finding(gravity(asset), asset.name, text, "look at the verify step and run the drill again"))
+        found.append(
+            finding(
+                "verification-incomplete",
+                gravity(asset),
+                asset.name,
+                text,
+                "look at the verify step and run the drill again",
+            )
+        )
     lost = (checked.missing + checked.different) if checked else 0
     whole = not found and evacuated == rebuilt == listed and not lost and not losses(measured)
     actual = f"{evacuated:,} evacuated, {rebuilt:,} rebuilt"
@@ -109,10 +119,11 @@ def _shortfalls(asset: Asset, measured: AssetRecord, checked: VerificationRecord
     known = {level.value: level.rank for level in Level}
     texts = []
     if known.get(checked.level, -1) < asset.verify.rank:
-        texts.append(f"verified at level {checked.level}, the plan asks for {asset.verify}")
+        texts.append(("level-too-weak", f"verified at level {checked.level}, the plan asks for {asset.verify}"))
     listed = measured.listed.objects
     needed = {Level.SAMPLED: min(asset.sample, listed), Level.FULL: listed}.get(asset.verify, 0)
     if checked.reread_objects < needed:
-        texts.append(f"{checked.reread_objects:,} of {count(needed, 'object')} re-read that {asset.verify} takes")
+        text = f"{checked.reread_objects:,} of {count(needed, 'object')} re-read that {asset.verify} takes"
+        texts.append(("reread-too-few", text))
     remedy = "let preflight say which level the target can reach; ask for that one, or choose another target"
-    return tuple(finding(gravity(asset), asset.name, text, remedy) for text in texts)
+    return tuple(finding(code, gravity(asset), asset.name, text, remedy) for code, text in texts)

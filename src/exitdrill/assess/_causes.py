@@ -23,10 +23,12 @@ def failures(plan: DrillPlan, record: RunRecord) -> list[Finding]:
     if record.status in _ENDS:
         what, remedy = _ENDS[record.status]
         text = f"{what}: {record.error}" if record.error else what
-        causes.append((f"{text}; nothing is proven", remedy.format(run=record.run_id)))
+        causes.append(("run-incomplete", "", f"{text}; nothing is proven", remedy.format(run=record.run_id)))
     else:
         causes += [
             (
+                "critical-step",
+                step.id,
                 f"critical step {step.id!r} ended as {step.status}, in a run that says it completed",
                 "run the drill again",
             )
@@ -35,11 +37,11 @@ def failures(plan: DrillPlan, record: RunRecord) -> list[Finding]:
         ]
     if record.plan_digest != plan.digest:
         text = f"the record was made with another plan ({record.plan_digest[:16]}, not {plan.digest[:16]})"
-        causes.append((text, "judge it against the plan in the run's own directory"))
+        causes.append(("another-plan", "", text, "judge it against the plan in the run's own directory"))
     if plan.mode is Mode.FULL and emulated(plan, record):
         text = "the drill says mode full, and a place is an emulator: a rehearsal does not pass for a real drill"
-        causes.append((text, "set mode: rehearsal, or name real places"))
-    return [finding(Severity.CRITICAL, DRILL, text, remedy) for text, remedy in causes]
+        causes.append(("emulator-in-full", "", text, "set mode: rehearsal, or name real places"))
+    return [finding(code, Severity.CRITICAL, DRILL, text, remedy, about=about) for code, about, text, remedy in causes]
 
 
 def emulated(plan: DrillPlan, record: RunRecord) -> bool:

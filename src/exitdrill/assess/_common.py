@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from exitdrill.model.findings import fingerprint
 from exitdrill.model.record import RunRecord
 from exitdrill.model.verdict import Finding, ObjectiveResult, Severity
 from exitdrill.plan.drill import Asset, DrillPlan
@@ -22,9 +23,11 @@ class Judged:
     """The program's own accounting does not add up: weighs even for a non-critical asset."""
 
 
-def finding(severity: Severity, subject: str, text: str, remedy: str, keys: Sequence[str] = ()) -> Finding:
-    """A finding that has no number yet."""
-    return Finding("", severity, subject, text, remedy, tuple(keys))
+def finding(
+    code: str, severity: Severity, subject: str, text: str, remedy: str, keys: Sequence[str] = (), about: str = ""
+) -> Finding:
+    """A finding that has no number yet; ``about`` tells those of a kind and subject apart, the same in every run."""
+    return Finding("", severity, subject, text, remedy, tuple(keys), code, fingerprint(code, subject, about))
 
 
 def gravity(asset: Asset) -> Severity:

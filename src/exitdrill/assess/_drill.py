@@ -33,6 +33,7 @@ def judge_rto(subject: str, rto: timedelta | None, actual_ns: int | None, severi
     if actual_ns is None:
         result = ObjectiveResult("RTO", subject, asked, "not recovered", Judgement.MISSED, target_seconds)
         why = finding(
+            "not-recovered",
             severity,
             subject,
             "not recovered: it was not proven healthy at the target",
@@ -46,6 +47,7 @@ def judge_rto(subject: str, rto: timedelta | None, actual_ns: int | None, severi
     if took <= rto:
         return Judged(ObjectiveResult("RTO", subject, asked, shown, Judgement.MET, target_seconds, seconds))
     why = finding(
+        "rto-missed",
         severity,
         subject,
         f"RTO missed by {duration((took - rto).total_seconds())}: recovered after {shown}, asked {asked}",
@@ -64,13 +66,16 @@ def judge_rpo(subject: str, rpo: timedelta | None, rpa: float | None, how: str, 
     if rpa is not None and rpa <= target:
         return Judged(ObjectiveResult("RPO", subject, asked, shown, Judgement.MET, target, rpa))
     if rpa is None:
-        text = f"RPO of {asked} not proven: the recovery point was not measured"
+        code, text = "rpo-not-measured", f"RPO of {asked} not proven: the recovery point was not measured"
         remedy = "give the playbook a last look at the source and a sever step"
     else:
-        text = f"RPO missed by {duration(rpa - target)}: up to {shown} of changes lost, asked {asked}"
+        code, text = (
+            "rpo-missed",
+            f"RPO missed by {duration(rpa - target)}: up to {shown} of changes lost, asked {asked}",
+        )
         remedy = "cut sooner after the last look, evacuate changes again before the cut, or stop writes earlier"
     missed = ObjectiveResult("RPO", subject, asked, shown, Judgement.MISSED, target, rpa)
-    return Judged(missed, (finding(severity, subject, text, remedy),))
+    return Judged(missed, (finding(code, severity, subject, text, remedy),))
 
 
 def asset_rpa(severance: SeveranceRecord | None, asset: AssetRecord) -> tuple[float | None, str]:
@@ -106,12 +111,12 @@ def _severance(plan: DrillPlan, record: RunRecord) -> Judged:
     cut = record.severance
     if cut is None and not has_step(plan, "sever"):
         text = "the playbook has no sever step: nothing shows that the target can live without the source"
-        why = finding(Severity.WARNING, DRILL, text, "add a sever step before the rebuild")
+        why = finding("no-sever-step", Severity.WARNING, DRILL, text, "add a sever step before the rebuild")
         return Judged(ObjectiveResult("severance", DRILL, "not set", "not severed", Judgement.NOT_SET), (why,))
     asked = "source unreachable, and nothing tries to reach it"
     if cut is None:
         text = "the source was not severed although the playbook asks for it"
-        why = finding(Severity.CRITICAL, DRILL, text, "look at the sever step and run the drill again")
+        why = finding("not-severed", Severity.CRITICAL, DRILL, text, "look at the sever step and run the drill again")
         return Judged(ObjectiveResult("severance", DRILL, asked, "not severed", Judgement.MISSED), (why,))
     problems = (*_cut_problems(record, cut), *_overlap.problems(record, cut))
     tried = sum(attempt.count for attempt in cut.attempts if attempt.during != "probe")
@@ -130,17 +135,19 @@ def _cut_problems(record: RunRecord, cut: SeveranceRecord) -> tuple[Finding, ...
     if not cut.holds:
         text = "the cut did not hold: the probe could still reach the source, or could not be carried out"
         remedy = "see which addresses were probed; refuse every endpoint of the source, identity and registry included"
-        found.append(finding(Severity.CRITICAL, DRILL, text, remedy))
+        found.append(finding("cut-not-held", Severity.CRITICAL, DRILL, text, remedy))
     elif endpoints and not cut.probed:
         text = "the cut is not proven: the source has endpoints and none was probed"
-        found.append(finding(Severity.CRITICAL, DRILL, text, "let the sever step probe the source's endpoints"))
+        found.append(
+            finding("cut-not-probed", Severity.CRITICAL, DRILL, text, "let the sever step probe the source's endpoints")
+        )
     others = [attempt for attempt in cut.attempts if attempt.during != "probe" and attempt.count > 0]
     if others:
         tried = ", ".join(f"{attempt.address} ({attempt.during}, {attempt.count} times)" for attempt in others[:10])
         more = "" if len(others) <= 10 else f" and {len(others) - 10} more"  # noqa: PLR2004 - as many as keys
         text = f"a hidden dependency on the source: after the cut something tried to reach {tried}{more}"
         remedy = "find what still needs that address and move it to the target before the next drill"
-        found.append(finding(Severity.CRITICAL, DRILL, text, remedy))
+        found.append(finding("hidden-dependency", Severity.CRITICAL, DRILL, text, remedy))
     return tuple(found)
 
 
@@ -149,23 +156,25 @@ def _teardown(plan: DrillPlan, record: RunRecord) -> Judged:
     asked = "kept, as the drill says" if plan.keep else "nothing left behind"
     if done is None:
         if not has_step(plan, "teardown"):
-            why = finding(Severity.WARNING, DRILL, "the playbook has no teardown: what the run made is still there",
-                          f"exitdrill teardown {record.run_id}")  # fmt: skip
+            text = "the playbook has no teardown: what the run made is still there"
+            why = finding("no-teardown-step", Severity.WARNING, DRILL, text, f"exitdrill teardown {record.run_id}")
             return Judged(ObjectiveResult("teardown", DRILL, "not set", "not done", Judgement.NOT_SET), (why,))
-        why = finding(Severity.CRITICAL, DRILL, "teardown was not carried out: what the run made is still there",
-                      f"exitdrill teardown {record.run_id}")  # fmt: skip
+        text = "teardown was not carried out: what the run made is still there"
+        why = finding("teardown-not-done", Severity.CRITICAL, DRILL, text, f"exitdrill teardown {record.run_id}")
         return Judged(ObjectiveResult("teardown", DRILL, asked, "not done", Judgement.MISSED), (why,))
     if done.kept:
         severity = Severity.NOTE if plan.keep else Severity.WARNING
         text = "what the run made was kept" + ("" if plan.keep else ", although the drill does not ask for it")
-        why = finding(severity, DRILL, text, f"exitdrill teardown {record.run_id}, when it is not needed any more")
+        why = finding(
+            "kept", severity, DRILL, text, f"exitdrill teardown {record.run_id}, when it is not needed any more"
+        )
         return Judged(ObjectiveResult("teardown", DRILL, asked, "kept", Judgement.MET), (why,))
     if done.complete and not done.left:
         actual = f"{count(done.deleted_objects, 'object')} deleted, nothing left"
         return Judged(ObjectiveResult("teardown", DRILL, asked, actual, Judgement.MET))
     left = "; ".join(done.left[:10]) or "not said what"
     more = "" if len(done.left) <= 10 else f"; and {len(done.left) - 10} more"  # noqa: PLR2004 - as many as keys
-    why = finding(Severity.CRITICAL, DRILL, f"teardown left something behind: {left}{more}",
+    why = finding("left-behind", Severity.CRITICAL, DRILL, f"teardown left something behind: {left}{more}",
                   f"exitdrill teardown {record.run_id}, or remove it by hand")  # fmt: skip
     actual = f"{count(done.deleted_objects, 'object')} deleted, {count(len(done.left), 'thing')} left"
     return Judged(ObjectiveResult("teardown", DRILL, asked, actual, Judgement.MISSED), (why,))

@@ -146,7 +146,7 @@ def _finding(asset: Asset, problem: str, number: int, mishaps: list[Mishap]) -> 
     remedy = advice.remedy
     if problem == Outcome.UNREPRESENTABLE and asset.rename != "none":
         remedy = f"even under `rename: {asset.rename}` the target cannot hold them: choose another target or new names"
-    return finding(_severity(asset, problem), asset.name, text, remedy, keys)
+    return finding("objects", _severity(asset, problem), asset.name, text, remedy, keys, about=problem)
 
 
 def _severity(asset: Asset, problem: str) -> Severity:

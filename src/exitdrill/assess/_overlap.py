@@ -24,16 +24,20 @@ def problems(record: RunRecord, cut: SeveranceRecord) -> tuple[Finding, ...]:
     early = record.early_cut
     if early is None:
         text = "part of the rebuild ran before the cut, and nothing shows that it did without the source"
-        return (finding(Severity.CRITICAL, DRILL, text, "set overlap: false and run the drill again"),)
+        return (
+            finding(
+                "early-rebuild-unproven", Severity.CRITICAL, DRILL, text, "set overlap: false and run the drill again"
+            ),
+        )
     found = []
     if not early.holds or (_has_endpoints(record) and not early.probed):
         text = "the workers that rebuilt before the cut are not proven to have been cut off from the source"
         remedy = "see which addresses were probed, or set overlap: false; then run the drill again"
-        found.append(finding(Severity.CRITICAL, DRILL, text, remedy))
+        found.append(finding("early-cut-not-held", Severity.CRITICAL, DRILL, text, remedy))
     if tried := _tried(early):
         text = f"a hidden dependency on the source: the rebuild before the cut tried to reach {tried}"
         remedy = "find what still needs that address and move it to the target before the next drill"
-        found.append(finding(Severity.CRITICAL, DRILL, text, remedy))
+        found.append(finding("hidden-dependency-early", Severity.CRITICAL, DRILL, text, remedy))
     return tuple(found)
 
 
@@ -46,13 +50,13 @@ def note(plan: DrillPlan, record: RunRecord, cut: SeveranceRecord) -> tuple[Find
         text = (
             "the drill says overlap: true, and nothing was rebuilt before the cut: the rebuild ran without the source"
         )
-        return (finding(Severity.NOTE, DRILL, text, "overlap saves time where an asset has many parts"),)
+        return (finding("overlap", Severity.NOTE, DRILL, text, "overlap saves time where an asset has many parts"),)
     moved = sum((asset.rebuilt_early for asset in record.assets), Counts())
     text = f"the rebuild overlapped the evacuation: it began {duration(lead / _NS)} before the cut and brought "
     text += f"{count(moved.objects, 'object')} while the source could be reached; only the rest of it and the "
     text += "verification came after the cut. " + _apart(early)
     remedy = "for a proof that the whole rebuild works without the source, run the drill with overlap: false"
-    return (finding(Severity.WARNING, DRILL, text, remedy),)
+    return (finding("overlap", Severity.WARNING, DRILL, text, remedy),)
 
 
 def _apart(early: EarlyCutRecord | None) -> str:

@@ -86,8 +86,8 @@ def _missing(name: str, extra: str | None) -> list[str]:
     return missing
 
 
-def schema(what: Annotated[Literal["drill", "playbook"], Parameter(help="Of which file.")], /) -> int:
-    """Print the JSON Schema of drill files or playbook files, for editors."""
+def schema(what: Annotated[Literal["drill", "playbook", "policy"], Parameter(help="Of which file.")], /) -> int:
+    """Print the JSON Schema of drill, playbook or policy files, for editors."""
     set_up()
     from exitdrill.plan.files import json_schema
 

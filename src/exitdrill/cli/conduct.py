@@ -23,9 +23,10 @@ from exitdrill.plan.secrets import has_reference, resolve
 from exitdrill.playbook.action import MANUAL
 from exitdrill.playbook.conductor import LocalConductor, nobody_to_ask
 from exitdrill.playbook.engine import execute, finish
-from exitdrill.report import render
+from exitdrill.report import Options, render
 from exitdrill.report.text import TextReport
 from exitdrill.transfer.claims import claim_table
+from exitdrill.transfer.layout import RunDirectory
 
 if TYPE_CHECKING:
     from exitdrill.model.verdict import Verdict
@@ -69,6 +70,8 @@ def carry_out(run: "Run", screen: Screen, *, prefect: bool, as_json: bool, verbo
         _say_end(ended, path)
     if as_json or not isinstance(ended, StoppedError | NotReadyError):
         print_report(path, plan, verdict, "json" if as_json else "text")
+        if run.directory.report.exists():
+            err(f"the same as a page: {run.directory.report}")
         bundle = bundle_of(path)
         if bundle is not None:
             err(f"evidence bundle: {bundle[0]}; check it with: {bundle[1]}")
@@ -229,11 +232,14 @@ def _passwords(url: str) -> tuple[str, ...]:
     return ()
 
 
-def print_report(path: Path, plan: "DrillPlan", verdict: "Verdict", format_: str) -> None:
+def print_report(
+    path: Path, plan: "DrillPlan", verdict: "Verdict", format_: str, options: Options | None = None
+) -> None:
     """The report on a run that has a record, to stdout."""
     record = load_record(path)
+    options = options or Options(files=RunDirectory(path).report_digests())
     if format_ == "text" and on_terminal(sys.stdout):
-        sys.stdout.write(redact(TextReport(colour=True).render(plan, record, verdict)))
+        sys.stdout.write(redact(TextReport(colour=True).render(plan, record, verdict, options)))
         sys.stdout.flush()
         return
-    out(render(format_, plan, record, verdict))
+    out(render(format_, plan, record, verdict, options))

@@ -17,6 +17,7 @@ from exitdrill.cli.readiness import Readiness
 from exitdrill.clock import SystemClock
 from exitdrill.model.human import bytes_, duration
 from exitdrill.plan.drill import Asset, DrillPlan, Place
+from exitdrill.plan.placing import placements
 from exitdrill.playbook.action import MANUAL
 
 __all__ = ["Bounds", "bounds", "chain", "show_plan", "to_json"]
@@ -96,7 +97,10 @@ def show_plan(plan: DrillPlan, found: Readiness) -> None:
     goals = ", ".join(f"{n} {duration(v.total_seconds())}" for n, v in (("RTO", rto), ("RPO", rpo)) if v is not None)
     out(harmless(f"{plan.name}: {plan.mode.value}, playbook {plan.playbook.name}, {goals or 'no objectives set'}"))
     for role in ("source", "vault", "target"):
-        out(harmless(f"  {role:<7} {_place(plan.places[getattr(plan.route, role)])}"))
+        place = plan.places[getattr(plan.route, role)]
+        out(harmless(f"  {role:<7} {_place(place)}"))
+        for line in _facts(place):
+            out(harmless(f"          {line}"))
     if plan.engine.spread:
         out(harmless(f"  engine  {plan.engine.kind.value} at {plan.engine.address}, claims at {plan.engine.claims}"))
     out("")
@@ -104,12 +108,38 @@ def show_plan(plan: DrillPlan, found: Readiness) -> None:
     out("")
     _assets(plan, found)
     out("")
+    _placing(plan)
     _forecast(plan, found)
 
 
 def _place(place: Place) -> str:
     notes = [place.connector, *([f"emulator {place.emulator}"] if place.emulator else []), place.jurisdiction or ""]
     return f"{place.name} ({', '.join(note for note in notes if note)})"
+
+
+def _facts(place: Place) -> list[str]:
+    """In whose hands it is, as the drill states it."""
+    facts = [
+        ("contract with", place.legal_entity),
+        ("owner", None if place.ownership is None else str(place.ownership)),
+        ("", None if place.seal is None else str(place.seal)),
+        ("certified for", ", ".join(place.certifications) or None),
+    ]
+    return [f"{name} {value}".strip() for name, value in facts if value is not None]
+
+
+def _placing(plan: DrillPlan) -> None:
+    """How the assets' places stand against the policy today."""
+    if plan.policy is None:
+        return
+    rows = [
+        (x.asset, f"{x.place} ({x.role})", x.rule, x.fact, x.found, x.result.value)
+        for x in placements(plan, SystemClock().utc_now().date())
+    ]
+    out(harmless(f"Policy {plan.policy.name}" + (":" if rows else ": no rule applies to these assets.")))
+    if rows:
+        table(("asset", "place", "rule", "fact", "found", "result"), rows)
+    out("")
 
 
 def _steps(plan: DrillPlan) -> None:
@@ -133,6 +163,7 @@ def _assets(plan: DrillPlan, found: Readiness) -> None:
             (
                 asset.name,
                 asset.kind,
+                asset.classification.value,
                 asset.verify.value,
                 objects,
                 size,
@@ -140,7 +171,7 @@ def _assets(plan: DrillPlan, found: Readiness) -> None:
                 ", ".join(asset.depends_on) or "-",
             )
         )
-    table(("asset, in order", "kind", "verify", "objects", "bytes", "RTO", "after"), rows, right=(3, 4, 5))
+    table(("asset, in order", "kind", "at stake", "verify", "objects", "bytes", "RTO", "after"), rows, right=(4, 5, 6))
 
 
 def _forecast(plan: DrillPlan, found: Readiness) -> None:
@@ -191,9 +222,12 @@ def to_json(plan: DrillPlan, found: Readiness) -> dict[str, object]:
         ],
         "assets": [
             {"name": a.name, "kind": a.kind, "verify": a.verify.value, "depends_on": list(a.depends_on)}
+            | {"classification": a.classification.value, "owner": a.owner}
             | ({} if a.name not in found.listed else asdict(found.listed[a.name]))
             for a in plan.assets
         ],
+        "policy": None if plan.policy is None else plan.policy.name,
+        "placements": [asdict(line) for line in placements(plan, SystemClock().utc_now().date())],
         "forecast": [asdict(row) for row in rows],
         "forecast_worst_seconds": sum(r.worst_seconds for r in rows) if rows else None,
         "forecast_limited_seconds": sum(f.seconds for r in rows for f in r.floors) if rows else None,

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError, Group
 
 from exitdrill import __version__
-from exitdrill.cli import about, drills, keys, prove, runs, vault, verify
+from exitdrill.cli import about, drills, findings, keys, prove, runs, vault, verify
 from exitdrill.cli.console import err, fit, redact, say_error
 from exitdrill.errors import ExitdrillError, RunError
 
@@ -47,7 +47,7 @@ app = App(
 )
 _GROUPS = (
     ("Drills", (drills.check, drills.plan, drills.run, drills.schedule)),
-    ("Runs", (runs.resume, runs.teardown, runs.runs, runs.show, runs.report, vault.app)),
+    ("Runs", (runs.resume, runs.teardown, runs.runs, runs.show, runs.report, findings.app, vault.app)),
     ("Evidence", (prove.prove, verify.verify, keys.app)),
     ("exitdrill", (about.connectors, about.schema, about.version)),
 )

@@ -189,7 +189,15 @@ def report(
     run: Run,
     /,
     *,
-    format: Annotated[str, Parameter(help="text, json or markdown.")] = "text",  # noqa: A002 - the option's name
+    format: Annotated[  # noqa: A002 - the option's name
+        str, Parameter(help="text, html, pdf, markdown, json, csv (the exceptions) or oscal.")
+    ] = "text",
+    lang: Annotated[
+        str,
+        Parameter(
+            env_var="EXITDRILL_LANG", help="en or nl, of the formats for people; or the variable EXITDRILL_LANG."
+        ),
+    ] = "en",
     output: Annotated[Path | None, Parameter(name=("--output", "-o"), help="Write to this file, not stdout.")] = None,
     runs: Runs = _HERE,
     json: AsJson = False,
@@ -199,19 +207,21 @@ def report(
     from exitdrill.cli.conduct import print_report
     from exitdrill.cli.stored import load_plan_of, load_record, load_verdict, stored
     from exitdrill.playbook.run import find
-    from exitdrill.report import render
-    from exitdrill.transfer.layout import write_atomic
+    from exitdrill.report import Options, encode, language
+    from exitdrill.transfer.layout import RunDirectory, write_atomic
 
     path = find(runs, run)
+    spoken = language(lang)
     stored(path)
     plan, verdict = load_plan_of(path), load_verdict(path)
     chosen = "json" if json else format
+    options = Options(spoken, RunDirectory(path).report_digests())
     if output is None:
-        print_report(path, plan, verdict, chosen)
+        print_report(path, plan, verdict, chosen, options)
         return 0
-    text = render(chosen, plan, load_record(path), verdict)
+    made = encode(chosen, plan, load_record(path), verdict, options)
     try:
-        write_atomic(output, text.encode("utf-8", "backslashreplace"))
+        write_atomic(output, made)
     except OSError as exc:
         raise UsageError(f"cannot be written: {exc.strerror}", resource=str(output)) from exc
     err(f"written to {output}")

@@ -9,10 +9,11 @@ from pydantic import TypeAdapter
 
 from exitdrill.cli.console import harmless, out, table
 from exitdrill.cli.progress import left
-from exitdrill.cli.stored import Stored, bundle_of, events, load_plan_of, load_record
+from exitdrill.cli.stored import Stored, bundle_of, events, load_plan_of, load_record, load_verdict
 from exitdrill.clock import format_utc, parse_utc
 from exitdrill.errors import ExitdrillError
 from exitdrill.evidence.sealed import seal_state
+from exitdrill.model.findings import Comparison
 from exitdrill.model.human import bytes_, duration
 from exitdrill.model.record import Counts, RunRecord
 from exitdrill.transfer.inventory import inventory_counts
@@ -88,6 +89,32 @@ def _ended(run: Stored, record: RunRecord) -> None:
         for lap in record.laps
     ]
     table(("lap", "at", "took", "waiting"), laps, right=(1, 2, 3), wide=0)
+    _followed(run)
+
+
+def _followed(run: Stored) -> None:
+    """What became of the previous run's findings, and how this one's stand now."""
+    verdict = load_verdict(run.path)
+    if (comparison := verdict.comparison) is not None:
+        out("")
+        out(harmless(f"findings of the run before, {comparison.previous_run}"))
+        rows = [
+            (
+                item.standing.value + (", overdue" if item.overdue else ""),
+                item.earlier.severity.value,
+                item.earlier.subject,
+                item.earlier.owner or "-",
+                "-" if item.earlier.due is None else item.earlier.due.isoformat(),
+                item.earlier.text,
+            )
+            for item in comparison.items
+        ]
+        if rows:
+            table(("state", "severity", "subject", "owner", "due", "finding"), rows)
+        else:
+            out("  it left nothing open")
+        new = sum(one.since == verdict.run_id for one in verdict.findings)
+        out(f"new in this run: {new:,}. How they stand now: exitdrill finding list {run.id}")
 
 
 def _going_on(run: Stored) -> None:
@@ -152,7 +179,9 @@ def to_json(run: Stored) -> dict[str, object]:
         "bundle": None if bundle is None else str(bundle[0]),
     }
     if run.judgement:
-        return known | {"record": TypeAdapter(RunRecord).dump_python(load_record(run.path), mode="json")}
+        comparison = TypeAdapter(Comparison | None).dump_python(load_verdict(run.path).comparison, mode="json")
+        record = TypeAdapter(RunRecord).dump_python(load_record(run.path), mode="json")
+        return known | {"record": record, "comparison": comparison}
     journal = events(run.path)
     volumes = [
         {"asset": name, "leg": leg, "objects": c.objects, "size_bytes": c.size_bytes, "listed_objects": t.objects}

@@ -9,7 +9,9 @@ from datetime import datetime
 from enum import StrEnum
 
 from exitdrill.clock import Lap
+from exitdrill.model.findings import PreviousRun
 from exitdrill.model.objects import Outcome
+from exitdrill.model.placement import PlacementRecord
 from exitdrill.model.spans import Span, common_ns
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "StepRecord",
     "StepStatus",
     "TeardownRecord",
+    "Throughput",
     "VerificationRecord",
 ]
 
@@ -95,10 +98,17 @@ class PlaceRecord:
     """``cloud``, ``private`` or ``emulator``."""
     emulator: str | None = None
     jurisdiction: str | None = None
+    """As the drill states it, like the facts at the end."""
     endpoints: tuple[str, ...] = ()
     """``host:port`` of each."""
     clock_offset_seconds: float | None = None
     """Its clock minus ours; None where it has none."""
+    legal_entity: str | None = None
+    ownership: str | None = None
+    """Owner and controller, for people."""
+    certifications: tuple[str, ...] = ()
+    seal: str | None = None
+    """SEAL level and by whose word, for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +136,19 @@ class Mishap:
 
 
 @dataclass(frozen=True, slots=True)
+class Throughput:
+    """What a leg moved when, in spans of equal length that follow one another."""
+
+    start_elapsed_ns: int
+    """Drill time at which the first span begins."""
+    span_ns: int
+    objects: tuple[int, ...]
+    """How many objects went through in each span."""
+    size_bytes: tuple[int, ...]
+    """How many bytes; as long as ``objects``."""
+
+
+@dataclass(frozen=True, slots=True)
 class LegRecord:
     """One leg of one asset."""
 
@@ -145,6 +168,8 @@ class LegRecord:
     """Time of its jobs, added up: each from when it was asked for to its answer. Of jobs that ended well only."""
     longest_ns: int = 0
     """The longest of those jobs."""
+    throughput: Throughput | None = None
+    """As its workers said on the way: what was moved again after a failure is in it twice. None before any."""
 
     @property
     def began_elapsed_ns(self) -> int | None:
@@ -359,4 +384,8 @@ class RunRecord:
     width: int = 0
     """How many jobs ran side by side at most; 0 where that is not known."""
     error: str = ""
+    placements: tuple[PlacementRecord, ...] = ()
+    """How the assets' places stand against the drill's policy; nothing without one."""
+    previous: PreviousRun | None = None
+    """The run of the same drill before this one, as it stood when this one was declared."""
     format: int = FORMAT

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from exitdrill.model.findings import Comparison, Finding, Severity
+
 __all__ = ["Finding", "Judgement", "ObjectiveResult", "Severity", "Verdict"]
 
 
@@ -18,22 +20,12 @@ class Judgement(StrEnum):
     """The drill sets no such objective; what was measured is shown all the same."""
 
 
-class Severity(StrEnum):
-    """How much a finding matters."""
-
-    CRITICAL = "critical"
-    """Something is lost, altered, or unproven."""
-    WARNING = "warning"
-    """Needs a person's eye."""
-    NOTE = "note"
-
-
 @dataclass(frozen=True, slots=True)
 class ObjectiveResult:
     """One objective, what was asked and what was measured."""
 
     objective: str
-    """``RTO``, ``RPO``, ``completeness``, ``integrity``, ``severance``, ``teardown``."""
+    """``RTO``, ``RPO``, ``completeness``, ``integrity``, ``severance``, ``teardown``, ``placement``."""
     subject: str
     """``drill`` or the asset's name."""
     target: str
@@ -43,21 +35,6 @@ class ObjectiveResult:
     judgement: Judgement
     target_seconds: float | None = None
     actual_seconds: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something a person must know, with what to do."""
-
-    id: str
-    """Stable within a verdict: ``F001`` …"""
-    severity: Severity
-    subject: str
-    """``drill``, a place or an asset."""
-    text: str
-    remedy: str
-    keys: tuple[str, ...] = ()
-    """The objects concerned, the first of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +52,8 @@ class Verdict:
     """Recovery point actual of the drill: the worst of its assets; None if not measured."""
     environment: str
     """``emulator`` as soon as one place is one, else ``real``."""
+    comparison: Comparison | None = None
+    """With the run of the same drill before this one; None if there was none."""
     format: int = 1
 
     @property

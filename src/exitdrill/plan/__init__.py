@@ -1,6 +1,6 @@
-"""Drill and playbook files -> `DrillPlan`. The only YAML parser; exports the JSON Schemas.
+"""Drill, playbook and policy files -> `DrillPlan`. The only YAML parser; exports the JSON Schemas.
 
-`load_plan` reads a drill and its playbook, `from_json` a plan written down before, `schema` is for editors.
+`load_plan` reads a drill with its playbook and policy, `from_json` a plan written down before, `schema` is for editors.
 The values are in `exitdrill.plan.drill`, references to secrets in `exitdrill.plan.secrets`. What is installed
 (connectors, actions, kinds, emulators) is handed in: those are higher floors.
 """
@@ -32,8 +32,8 @@ def __getattr__(name: str) -> object:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def schema(kind: Literal["drill", "playbook"]) -> dict[str, JsonValue]:
-    """The JSON Schema (draft 2020-12) of a drill file or a playbook file.
+def schema(kind: Literal["drill", "playbook", "policy"]) -> dict[str, JsonValue]:
+    """The JSON Schema (draft 2020-12) of a drill, playbook or policy file.
 
     It knows shapes; what one field says about another, and connectors' own fields, only `load_plan` checks.
     """

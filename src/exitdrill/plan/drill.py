@@ -7,16 +7,18 @@ references here: a plan can be written down, digested and shown.
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import timedelta
+from datetime import date, timedelta
 from enum import StrEnum
 
 import rfc8785
 from pydantic import JsonValue
 
 from exitdrill.model.limits import Limits
+from exitdrill.plan.sovereignty import Classification, Ownership, Policy, Seal, Waiver
 
 __all__ = [
     "Asset",
+    "Classification",
     "DrillPlan",
     "Engine",
     "EngineKind",
@@ -116,9 +118,14 @@ class Place:
     """What an emulator is filled with: ``{container: case-files, objects: 2000, …}`` or a list of those; see
     `exitdrill.emulator.seed`."""
     jurisdiction: str | None = None
-    """Under whose law it is, for the report: ``NL``, ``US``."""
+    """Under whose law it is: ``NL``, ``US``."""
     limits: Limits = field(default_factory=Limits)
     """How much a run may ask of it."""
+    legal_entity: str | None = None
+    """With whom the contract is."""
+    ownership: Ownership | None = None
+    certifications: tuple[str, ...] = ()
+    seal: Seal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +148,7 @@ class Asset:
     target: Mapping[str, Json]
     """``bucket`` (or ``container``) and ``prefix`` for objects."""
     verify: Level = Level.ATTESTED
-    classification: str = "ordinary"
+    classification: Classification = Classification.ORDINARY
     owner: str | None = None
     objectives: Objectives = Objectives()
     depends_on: tuple[str, ...] = ()
@@ -252,6 +259,12 @@ class DrillPlan:
     description: str = ""
     engine: Engine = Engine()
     evidence: Evidence = Evidence()
+    policy: Policy | None = None
+    """Which places may hold what."""
+    waivers: tuple[Waiver, ...] = ()
+    """Breaches of the policy that somebody accepts for a while."""
+    due: Mapping[str, timedelta] = field(default_factory=dict)
+    """By severity, how long after the declaration a finding is to be put right, where nobody says otherwise."""
 
     @property
     def source(self) -> Place:
@@ -292,6 +305,8 @@ def _plain(value: object) -> object:
     if isinstance(value, timedelta):
         seconds = value.total_seconds()
         return int(seconds) if seconds.is_integer() else seconds
+    if isinstance(value, date):
+        return value.isoformat()
     if isinstance(value, Mapping):
         return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):

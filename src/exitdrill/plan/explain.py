@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 from exitdrill.plan.evidence import URL_PATTERN
 from exitdrill.plan.files import ADDRESS_PATTERN
 from exitdrill.plan.parts import NAME_PATTERN
+from exitdrill.plan.policy import CODE_PATTERN
 from exitdrill.plan.problems import KeyPath, Problem, closest, one_of, quoted, show_path, without_url_secrets
 from exitdrill.plan.source import Node
 
@@ -40,11 +41,12 @@ _EXPECTED = {
     "none_required": "nothing",
 }
 _CHOICES = frozenset({"enum", "literal_error"})
-_PARSED = frozenset({"duration", "rate", "time of day", "days", "time zone"})
+_PARSED = frozenset({"date", "duration", "rate", "time of day", "days", "time zone"})
 """Text that a parser of this package reads, which says itself what it expects."""
 _PATTERNS = {
     NAME_PATTERN: "1 to 63 letters, digits, dots, dashes and underscores, beginning with a letter or digit",
     ADDRESS_PATTERN: "tcp://HOST:PORT or tls://HOST:PORT",
+    CODE_PATTERN: "a code of two capital letters (ISO 3166-1), EU or EEA",
     URL_PATTERN: "http://HOST or https://HOST, without a user",
     r"\S": "text that is not blank",
 }

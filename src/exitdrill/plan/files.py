@@ -26,6 +26,8 @@ from exitdrill.plan.drill import EngineKind, Level, Mode
 from exitdrill.plan.evidence import EvidenceFile
 from exitdrill.plan.limits import RATE_PATTERN, TIME_PATTERN, parse_days, parse_minute, parse_rate, parse_timezone
 from exitdrill.plan.parts import Duration, Name, Part, Text, parsed
+from exitdrill.plan.policy import FindingsFile, OwnershipFile, PolicyFile, SealFile, WaiverFile
+from exitdrill.plan.sovereignty import Classification
 
 __all__ = [
     "ADDRESS_PATTERN",
@@ -177,7 +179,13 @@ class PlaceFile(BaseModel):
         ]
         | None
     ) = Field(None, description="What the emulator is filled with before the drill.")
-    jurisdiction: Text | None = Field(None, description='Under whose law it is, for the report: "NL", "US", "NO".')
+    jurisdiction: Text | None = Field(None, description='Under whose law it is: "NL", "US", "NO".')
+    legal_entity: Text | None = Field(None, description="With whom the contract is.")
+    ownership: OwnershipFile | None = Field(None, description="In whose hands its provider is.")
+    certifications: list[Text] = Field(
+        default_factory=list, description="What it is certified for, as policies say it."
+    )
+    seal: SealFile | None = Field(None, description="Its level in the EU Cloud Sovereignty Framework.")
     limits: LimitsFile | None = Field(None, description="How much a run may ask of it.")
 
 
@@ -263,7 +271,7 @@ class AssetFile(Part):
     source: _Source = Field(description="Where it is at the source.")
     target: _Target = Field(description="Where it must come up at the target.")
     verify: Level = Field(Level.ATTESTED, description="How it is proven; each level includes those before it.")
-    classification: Text = Field("ordinary", description="How sensitive it is, in the organisation's own words.")
+    classification: Classification = Field(Classification.ORDINARY, description="What would be at stake with it.")
     owner: Text | None = Field(None, description="Who answers for it.")
     objectives: ObjectivesFile = Field(ObjectivesFile(), description="Its own objectives, beside the drill's.")
     depends_on: list[Text] = Field(default_factory=list, description="Assets that must be up before it.")
@@ -315,6 +323,11 @@ class DrillFile(Part):
     )
     engine: EngineFile = Field(EngineFile(), description="Where the legs are carried out.")
     evidence: EvidenceFile = Field(EvidenceFile(), description="Who vouches for a run: keys, timestamps, approvers.")
+    policy: Text | None = Field(
+        None, description="The file, from this file's folder, that says which places may hold what."
+    )
+    waivers: list[WaiverFile] = Field(default_factory=list, description="Breaches of the policy that somebody accepts.")
+    findings: FindingsFile = Field(FindingsFile(), description="Terms for what a run finds.")
 
 
 class StepFile(Part):
@@ -353,8 +366,8 @@ class PlaybookFile(Part):
     phases: Annotated[list[PhaseFile], Field(min_length=1)] = Field(description="Carried out in order.")
 
 
-def json_schema(kind: Literal["drill", "playbook"]) -> dict[str, JsonValue]:
+def json_schema(kind: Literal["drill", "playbook", "policy"]) -> dict[str, JsonValue]:
     """The JSON Schema (draft 2020-12) of a file, for editors and for checking without exitdrill."""
-    model: type[BaseModel] = DrillFile if kind == "drill" else PlaybookFile
-    schema: dict[str, Any] = model.model_json_schema(by_alias=True, mode="validation")
+    models: dict[str, type[BaseModel]] = {"drill": DrillFile, "playbook": PlaybookFile, "policy": PolicyFile}
+    schema: dict[str, Any] = models[kind].model_json_schema(by_alias=True, mode="validation")
     return cast("dict[str, JsonValue]", {"$schema": GenerateJsonSchema.schema_dialect, **schema})

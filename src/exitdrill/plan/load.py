@@ -1,4 +1,4 @@
-"""A drill file and its playbook -> `DrillPlan`: reads, checks everything, reports all of it or freezes it.
+"""A drill file, its playbook and its policy -> `DrillPlan`: reads, checks everything, reports all of it or freezes it.
 
 Rules: no network, no environment variable is read, and nothing is resolved; a plan of an unchanged file is
 the same plan everywhere. Whether the places are there is preflight's business.
@@ -17,6 +17,15 @@ from exitdrill.plan.drill import Asset, DrillPlan, Engine, Objectives, Phase, Pl
 from exitdrill.plan.evidence import check_approvers, frozen
 from exitdrill.plan.explain import explain
 from exitdrill.plan.files import VERSION, AssetFile, DrillFile, LimitsFile, ObjectivesFile, PlaceFile, PlaybookFile
+from exitdrill.plan.policy import (
+    PolicyFile,
+    check_policy,
+    check_waivers,
+    frozen_ownership,
+    frozen_policy,
+    frozen_seal,
+    frozen_waiver,
+)
 from exitdrill.plan.problems import Problem, Problems
 from exitdrill.plan.settings import ConnectorSettings
 from exitdrill.plan.source import Node, read
@@ -34,7 +43,7 @@ def load_plan(
     kinds: Collection[str],
     emulators: Collection[str],
 ) -> DrillPlan:
-    """The plan a drill file and its playbook describe.
+    """The plan a drill file, its playbook and its policy describe.
 
     Args:
         path: The drill file.
@@ -47,7 +56,7 @@ def load_plan(
         The plan, its assets in an order that respects ``depends_on``.
 
     Raises:
-        DefinitionError: A file says something that cannot be: a line for every problem of both files, each
+        DefinitionError: A file says something that cannot be: a line for every problem of all files, each
             with file, line, column and field.
         ExitdrillError: A connector the drill names is installed and cannot be loaded.
     """
@@ -55,15 +64,16 @@ def load_plan(
     problems = Problems()
     shown = str(path)
     root = read(path, shown, problems)
-    drill = playbook = None
+    drill = playbook = policy = None
     if root is not None and _version(shown, root, problems):
         drill = _validate(shown, root, DrillFile, problems)
         check_drill(shown, root, known, problems)
         playbook = _playbook(path, shown, root, known, problems)
+        policy = _policy(path, shown, root, problems)
     problems.check()
     assert drill is not None  # noqa: S101 - or there was a problem
     assert playbook is not None  # noqa: S101 - as above
-    return _plan(drill, playbook, shown)
+    return _plan(drill, playbook, policy, shown)
 
 
 def _version(file: str, root: Node, problems: Problems) -> bool:
@@ -94,8 +104,9 @@ def _validate(file: str, root: Node, model: type[_File], problems: Problems) -> 
     return None
 
 
-def _playbook(path: Path, file: str, root: Node, known: Known, problems: Problems) -> PlaybookFile | None:
-    named = root.at("playbook")
+def _beside(path: Path, file: str, root: Node, field: str, problems: Problems) -> tuple[str, Node] | None:
+    """The root of a file that a drill names, and what messages call it; None where there is nothing to go on with."""
+    named = root.at(field)
     if named is None or not named.text or not named.text.strip():
         return None
     there = path.parent / named.text
@@ -104,12 +115,20 @@ def _playbook(path: Path, file: str, root: Node, known: Known, problems: Problem
     own = Problems()
     found = read(there, shown, own)
     if found is None and own.about_file:
-        what = f"playbook {shown}: {own.about_file.what}"
-        problems.add(Problem(file, named.line, named.column, "playbook", what, "", own.about_file.hint))
+        what = f"{field} {shown}: {own.about_file.what}"
+        problems.add(Problem(file, named.line, named.column, field, what, "", own.about_file.hint))
         return None
     problems.take(own)
     if found is None or not _version(shown, found, problems):
         return None
+    return shown, found
+
+
+def _playbook(path: Path, file: str, root: Node, known: Known, problems: Problems) -> PlaybookFile | None:
+    beside = _beside(path, file, root, "playbook", problems)
+    if beside is None:
+        return None
+    shown, found = beside
     playbook = _validate(shown, found, PlaybookFile, problems)
     check_playbook(shown, found, known, problems)
     check_overlap(file, root, shown, found, problems)
@@ -117,7 +136,17 @@ def _playbook(path: Path, file: str, root: Node, known: Known, problems: Problem
     return playbook
 
 
-def _plan(drill: DrillFile, playbook: PlaybookFile, path: str) -> DrillPlan:
+def _policy(path: Path, file: str, root: Node, problems: Problems) -> PolicyFile | None:
+    beside = _beside(path, file, root, "policy", problems)
+    check_waivers(file, root, beside[1] if beside else None, problems)
+    if beside is None:
+        return None
+    shown, found = beside
+    check_policy(shown, found, problems)
+    return _validate(shown, found, PolicyFile, problems)
+
+
+def _plan(drill: DrillFile, playbook: PlaybookFile, policy: PolicyFile | None, path: str) -> DrillPlan:
     assets = {asset.name: asset for asset in drill.assets}
     order = in_order({name: asset.depends_on for name, asset in assets.items()})
     return DrillPlan(
@@ -136,6 +165,9 @@ def _plan(drill: DrillFile, playbook: PlaybookFile, path: str) -> DrillPlan:
             drill.engine.kind, drill.engine.address, drill.engine.claims, drill.engine.workers, drill.engine.lease
         ),
         evidence=frozen(drill.evidence),
+        policy=None if policy is None else frozen_policy(policy),
+        waivers=tuple(frozen_waiver(waiver) for waiver in drill.waivers),
+        due={name: value for name, value in drill.findings.due if value is not None},
     )
 
 
@@ -153,6 +185,10 @@ def _place(name: str, file: PlaceFile) -> Place:
         seed=seeds or None,
         jurisdiction=file.jurisdiction,
         limits=Limits() if file.limits is None else _limits(file.limits),
+        legal_entity=file.legal_entity,
+        ownership=frozen_ownership(file.ownership),
+        certifications=tuple(file.certifications),
+        seal=frozen_seal(file.seal),
     )
 
 

@@ -1,16 +1,18 @@
-"""What the fields of all definition files are made of: names, texts, durations, and the rule against unknown fields."""
+"""What fields of definition files are made of: names, texts, durations, dates, and the rule against unknown ones."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Annotated, Any, TypeVar, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from exitdrill.errors import DefinitionError
+from exitdrill.plan.dates import PATTERN as DATE_PATTERN
+from exitdrill.plan.dates import parse_date
 from exitdrill.plan.durations import PATTERN, parse_duration
 
-__all__ = ["NAME_PATTERN", "Duration", "Name", "Part", "Text", "parsed"]
+__all__ = ["NAME_PATTERN", "Date", "Duration", "Name", "Part", "Text", "parsed"]
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 """Names become names of files and folders of a run."""
@@ -36,6 +38,11 @@ Duration = Annotated[
     timedelta,
     BeforeValidator(parsed("duration", parse_duration)),
     WithJsonSchema({"type": "string", "pattern": PATTERN, "examples": ["24h", "90m", "1h30m", "7d", "PT4H"]}),
+]
+Date = Annotated[
+    date,
+    BeforeValidator(parsed("date", parse_date)),
+    WithJsonSchema({"type": "string", "format": "date", "pattern": DATE_PATTERN, "examples": ["2027-03-31"]}),
 ]
 
 

@@ -33,8 +33,11 @@ from exitdrill.playbook.conductor import Answer, Conductor
 from exitdrill.playbook.emulators import ready_emulators
 from exitdrill.playbook.recording import note_clock_step, run_record
 from exitdrill.playbook.run import Run
+from exitdrill.playbook.state import AssetFacts
+from exitdrill.playbook.throughput import Meters
+from exitdrill.report import Options, encode
 from exitdrill.transfer.client import Watch, start_ahead, watch
-from exitdrill.transfer.job import Job
+from exitdrill.transfer.job import Job, Tick
 from exitdrill.transfer.layout import write_atomic
 
 __all__ = ["execute", "finish"]
@@ -65,9 +68,15 @@ def execute(run: Run, conductor: Conductor, *, before: str | None = None) -> Non
 
     run.state.put("run", "width", conductor.width)
     cut_early = partial(run.environ, cut_early=True)
+    meters = Meters(lambda asset: AssetFacts(run.state, asset), lambda: run.clock.elapsed_ns)
+
+    def tick(this_far: Tick) -> None:
+        meters.tick(this_far)
+        run.options.progress.tick(this_far)
+
     while run.notes:
         run.options.progress.note(run.notes.pop(0))
-    who = Watch(run.options.progress.tick, run.stop.is_set, refused, run.environ, cut_early)
+    who = Watch(tick, run.stop.is_set, refused, run.environ, cut_early)
     with watch(run.directory, who):
         try:
             ready_emulators(run)
@@ -76,7 +85,10 @@ def execute(run: Run, conductor: Conductor, *, before: str | None = None) -> Non
             for phase in run.plan.playbook.phases:
                 if phase.name == before:
                     return
-                _phase(run, conductor, phase)
+                try:
+                    _phase(run, conductor, phase)
+                finally:
+                    meters.keep()
         except StoppedError as error:
             run.error = error
             raise
@@ -293,7 +305,7 @@ def _critical(run: Run) -> Iterator[Step]:
 
 
 def finish(run: Run) -> Verdict:
-    """Write the record and the verdict, close the run, and return the verdict. Whatever happened before."""
+    """Write the record, the verdict and the report, close the run, and return the verdict. Whatever happened before."""
     try:
         if isinstance(run.error, NoSpaceError):
             run.directory.free_reserve()
@@ -312,6 +324,8 @@ def _close(run: Run) -> Verdict:
     verdict = assess(run.plan, record)
     write_atomic(run.directory.record, codec.dump(record))
     write_atomic(run.directory.verdict, codec.dump(verdict))
+    options = Options(files=run.directory.report_digests())
+    write_atomic(run.directory.report, encode("html", run.plan, record, verdict, options))
     digests = {
         path.name: sha256(path.read_bytes()).hexdigest() for path in (run.directory.record, run.directory.verdict)
     }

@@ -19,13 +19,15 @@ from exitdrill.model.record import (
     TeardownRecord,
 )
 from exitdrill.plan.drill import Asset
+from exitdrill.plan.placing import ROLES, placements
+from exitdrill.playbook.previous import known_previous
 from exitdrill.playbook.roots import roots_of
 from exitdrill.playbook.run import CLOCK_STEPS, Run, keep_clock_step
+from exitdrill.playbook.throughput import kept_throughput
 from exitdrill.transfer.cut import Cut, load_cut
 
 __all__ = ["ROLES", "note_clock_step", "run_record"]
 
-ROLES = ("source", "vault", "target")
 _STEP_NS = 1_000_000_000
 _SLEW = 0.0005
 """A time service may make a clock run this much faster or slower without stepping it (ntpd's limit)."""
@@ -64,6 +66,8 @@ def run_record(run: Run, status: RunStatus) -> RunRecord:
         orchestrator=run.orchestrator,
         width=int(str(run.state.get("run", "width") or 0)),
         error="" if run.error is None else _first_line(run.error),
+        placements=placements(run.plan, run.clock.t0_utc.date()),
+        previous=known_previous(run.state),
     )
 
 
@@ -75,9 +79,14 @@ def _first_line(error: Exception) -> str:
 
 
 def _asset(run: Run, asset: Asset) -> AssetRecord:
+    ctx = run.asset_context(asset, None)
     try:
-        measured = asset_kind(asset.kind).record(run.asset_context(asset, None))
-        return replace(measured, roots=roots_of(run, asset.name))
+        measured = asset_kind(asset.kind).record(ctx)
+        evacuate, rebuild = (
+            replace(leg, throughput=kept_throughput(ctx.facts, leg.leg))
+            for leg in (measured.evacuate, measured.rebuild)
+        )
+        return replace(measured, evacuate=evacuate, rebuild=rebuild, roots=roots_of(run, asset.name))
     except ExitdrillError as error:
         return AssetRecord(asset.name, asset.kind, error=str(error))
 
@@ -96,6 +105,10 @@ def _place(run: Run, role: str) -> PlaceRecord:
         place.jurisdiction,
         tuple(str(e) for e in endpoints) if isinstance(endpoints, list) else (),
         offset if isinstance(offset, float) else None,
+        place.legal_entity,
+        None if place.ownership is None else str(place.ownership),
+        place.certifications,
+        None if place.seal is None else str(place.seal),
     )
 
 

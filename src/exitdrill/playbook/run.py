@@ -22,6 +22,7 @@ from exitdrill.evidence.journal import Journal, read_journal
 from exitdrill.evidence.seal import Seal
 from exitdrill.model.journal import Json
 from exitdrill.plan.drill import Asset, DrillPlan, Step
+from exitdrill.playbook.previous import EVENT, find_previous, keep_previous, known_previous
 from exitdrill.playbook.sealing import make_seal
 from exitdrill.playbook.state import AssetFacts, State
 from exitdrill.transfer.client import run_job
@@ -211,6 +212,8 @@ def declare(plan: DrillPlan, runs: Path, options: RunOptions | None = None, cloc
     directory.write_facts(facts)
     state = State(directory.state)
     _commit_seeds(plan, journal, state, {})
+    if not options.looking:
+        keep_previous(find_previous(plan.name, runs, directory.id), state, journal)
     state.put("run", "sessions", 1)
     seal, notes = make_seal(plan, facts, directory, journal, clock)
     if not options.looking:
@@ -255,7 +258,7 @@ def reopen(path: Path, options: RunOptions | None = None, clock: Clock | None = 
     with ExitStack() as undo:
         lock = undo.enter_context(directory.lock())
         plan = plans.from_json(json.loads(directory.plan.read_bytes()))
-        last, seeds = _last_event(directory)
+        last, seeds, pinned = _last_event(directory)
         last_utc = parse_utc(str(last["utc"]))
         behind_seconds = (clock.utc_now() - last_utc).total_seconds()
         t0 = parse_utc(facts.t0_utc)
@@ -273,6 +276,8 @@ def reopen(path: Path, options: RunOptions | None = None, clock: Clock | None = 
             keep_clock_step(state, int(behind_seconds * 1_000_000_000))
             journal.record("clock stepped", by_ns=int(behind_seconds * 1_000_000_000))
         _commit_seeds(plan, journal, state, seeds)
+        if not pinned and (earlier := known_previous(state)) is not None:
+            keep_previous(earlier, state, journal)  # the process ended between keeping and pinning it
         seal, notes = make_seal(plan, facts, directory, journal, clock)
         seal.announce(plan.evidence.threshold)
         seal.checkpoint(timestamp=True)
@@ -283,17 +288,19 @@ def reopen(path: Path, options: RunOptions | None = None, clock: Clock | None = 
     return run
 
 
-def _last_event(directory: RunDirectory) -> tuple[Mapping[str, Json], dict[str, str]]:
-    """The journal's last line, and the seeds in it. Raises RunError, EvidenceError."""
+def _last_event(directory: RunDirectory) -> tuple[Mapping[str, Json], dict[str, str], bool]:
+    """The journal's last line, the seeds in it, and whether it names the run before. Raises RunError, EvidenceError."""
     last: Mapping[str, Json] | None = None
     seeds: dict[str, str] = {}
+    pinned = False
     for event in read_journal(directory.journal):
         last = event
         if event["event"] == "sample seed":
             seeds[str(event["asset"])] = str(event["seed"])
+        pinned = pinned or event["event"] == EVENT
     if last is None:
         raise RunError("the journal is empty: the drill was never declared", resource=str(directory.path))
-    return last, seeds
+    return last, seeds, pinned
 
 
 def find(runs: Path, name: str) -> Path:

@@ -1,210 +1,154 @@
 """What a report says, in which order: verdict first, then the proof, then what to do. Formats draw it."""
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 
-from exitdrill.clock import format_utc
-from exitdrill.model.human import count, duration
-from exitdrill.model.record import PlaceRecord, RunRecord, RunStatus, StepStatus
-from exitdrill.model.verdict import Verdict
+from exitdrill.model.record import RunRecord, RunStatus
+from exitdrill.model.verdict import Judgement, Severity, Verdict
 from exitdrill.plan.drill import DrillPlan, Mode
-from exitdrill.report import _movement
-from exitdrill.report._document import Block, Document, Facts, Item, Items, Key, Note, Section, Table
+from exitdrill.report import _clauses, _drill, _follow, _movement, _proof, _throughput
+from exitdrill.report._document import Document, Figure, Section, Tone
+from exitdrill.report.language import ENGLISH, Language
 
-__all__ = ["content"]
+__all__ = ["content", "rehearsed"]
 
-_EXCEPTIONS = 20
-"""How many exceptions an asset shows; the record and the ledger have the rest."""
+_TONES = {Judgement.MET: Tone.GOOD, Judgement.MISSED: Tone.WARN, Judgement.FAILED: Tone.BAD}
 
 
-def content(plan: DrillPlan, record: RunRecord, verdict: Verdict) -> Document:
-    """The report on one run."""
-    sections = [
-        Section("The drill", tuple(_drill(plan, record, verdict))),
-        Section("Objectives", (_objectives(verdict),)),
-        Section("Timeline", _movement.timeline(plan, record)),
-        Section("Where the time went", _movement.spent(plan, record)),
-        Section("Both legs", _movement.legs(record)),
-        Section("Volumes", _movement.volumes(record)),
-        Section("Integrity", _movement.funnel(plan, record)),
-        Section("Exceptions", _exceptions(record)),
-        Section("Metadata that was not kept", _losses(record)),
-        Section("Severance", _severance(record)),
-        Section("Teardown", _teardown(record)),
-        Section("Findings", _findings(verdict)),
-        Section("How to look further", (_further(record),)),
-    ]
+def content(
+    plan: DrillPlan,
+    record: RunRecord,
+    verdict: Verdict,
+    language: Language = ENGLISH,
+    files: Mapping[str, str] | None = None,
+) -> Document:
+    """The report on one run.
+
+    Args:
+        plan: What was to be done.
+        record: What was measured.
+        verdict: How it is judged.
+        language: What the report is written in.
+        files: SHA-256 in hexadecimal of the files it is drawn from, by name; None where they are not at hand.
+    """
+    say = language.say
+    sections = (
+        Section(say("The drill"), tuple(_drill.drill(plan, record, verdict, language)), "drill"),
+        Section(say("Objectives"), (_proof.objectives(verdict, language),), "objectives"),
+        Section(say("Timeline"), _movement.timeline(plan, record, language), "timeline"),
+        Section(say("Where the time went"), _movement.spent(plan, record, language), "time"),
+        Section(say("Throughput over time"), _throughput.trends(record, language), "throughput"),
+        Section(say("Both legs"), _movement.legs(record, language), "legs"),
+        Section(say("Volumes"), _movement.volumes(record, language), "volumes"),
+        Section(say("Integrity"), _proof.funnel(plan, record, language), "integrity"),
+        Section(say("Exceptions"), _proof.exceptions(record, language), "exceptions"),
+        Section(say("Metadata that was not kept"), _proof.losses(record, language), "metadata"),
+        Section(say("Severance"), _proof.severance(record, language), "severance"),
+        Section(
+            say("Places and their law"),
+            (*_drill.jurisdictions(plan, record, language), *_follow.placing(record, language)),
+            "places",
+        ),
+        Section(say("Findings"), _proof.findings(verdict, language), "findings"),
+        *_followed(verdict, language),
+        Section(say("Teardown"), _proof.teardown(record, language), "teardown"),
+        Section(say("Clause coverage"), _clauses.coverage(plan, record, verdict, language), "clauses"),
+        Section(say("How to check this report"), _drill.checking(plan, record, language, files or {}), "check"),
+        Section(say("How to look further"), (_drill.further(record, language),), "further"),
+    )
     return Document(
-        f"Cloud exit drill {plan.name}", verdict.judgement.upper(), _lead(plan, record, verdict), tuple(sections)
+        say("Cloud exit drill {name}", name=plan.name),
+        language.word(verdict.judgement).upper(),
+        _lead(plan, record, verdict, language),
+        sections,
+        _TONES.get(verdict.judgement, Tone.PLAIN),
+        _summary(verdict, language),
+        _caution(plan, verdict, language),
+        tuple(_figures(plan, record, verdict, language)),
+        record.run_id,
+        language,
     )
 
 
-def _lead(plan: DrillPlan, record: RunRecord, verdict: Verdict) -> str:
+def rehearsed(plan: DrillPlan, verdict: Verdict) -> bool:
+    """Whether it proves the method only."""
+    return verdict.environment == "emulator" or plan.mode is Mode.REHEARSAL
+
+
+def _followed(verdict: Verdict, language: Language) -> tuple[Section, ...]:
+    if verdict.comparison is None:
+        return ()
+    blocks = _follow.followed(verdict.comparison, verdict, language)
+    return (Section(language.say("Since the previous run"), blocks, "previous"),)
+
+
+def _lead(plan: DrillPlan, record: RunRecord, verdict: Verdict, language: Language) -> str:
     parts = [plan.name]
+    missing = {"RTA": language.say("not recovered"), "RPA": language.say("not measured")}
     for name, actual, asked in (
         ("RTA", verdict.rta_seconds, plan.objectives.rto),
         ("RPA", verdict.rpa_seconds, plan.objectives.rpo),
     ):
-        shown = {"RTA": "not recovered", "RPA": "not measured"}[name] if actual is None else duration(actual)
-        parts.append(f"{name} {shown}" + ("" if asked is None else f" of {duration(asked.total_seconds())}"))
+        shown = missing[name] if actual is None else language.duration(actual)
+        if asked is not None:
+            shown = language.say("{actual} of {asked}", actual=shown, asked=language.duration(asked.total_seconds()))
+        parts.append(f"{name} {shown}")
     if record.status is not RunStatus.COMPLETED:
-        parts.append(f"run {record.status}")
-    parts.append(_scope(plan, verdict))
+        parts.append(language.say("run {status}", status=language.word(record.status)))
+    parts.append(_scope(plan, verdict, language))
     return "  ".join(parts)
 
 
-def _scope(plan: DrillPlan, verdict: Verdict) -> str:
+def _scope(plan: DrillPlan, verdict: Verdict, language: Language) -> str:
     if verdict.environment == "emulator":
-        return "REHEARSAL ON EMULATORS"
-    return {Mode.REHEARSAL: "REHEARSAL", Mode.SAMPLE: "SAMPLE", Mode.FULL: "full drill"}[plan.mode]
+        return language.say("REHEARSAL ON EMULATORS")
+    return {
+        Mode.REHEARSAL: language.say("REHEARSAL"),
+        Mode.SAMPLE: language.say("SAMPLE"),
+        Mode.FULL: language.say("full drill"),
+    }[plan.mode]
 
 
-def _drill(plan: DrillPlan, record: RunRecord, verdict: Verdict) -> Iterator[Block]:
-    rehearsed = verdict.environment == "emulator" or plan.mode is Mode.REHEARSAL
-    if rehearsed:
-        yield Note("This was a rehearsal: it proves the method, not the provider.")
-    ended = "-" if record.ended_utc is None else format_utc(record.ended_utc)
-    ended += f", after {duration(record.ended_elapsed_ns / _movement.NS)}"
-    rows = [
-        ("run", record.run_id),
-        ("mode", f"{plan.mode}, environment {verdict.environment}"),
-        ("status", str(record.status) + (f": {record.error}" if record.error else "")),
-        ("declared", f"{format_utc(record.t0_utc)} (the clock's start)"),
-        ("ended", ended),
-        ("playbook", plan.playbook.name),
-        ("plan digest", plan.digest),
-        ("exitdrill", record.tool_version + (f", {record.orchestrator}" if record.orchestrator else "")),
-    ]
-    if plan.description:
-        rows.insert(0, ("about", plan.description))
-    if record.sessions > 1:
-        rows.append(("sessions", f"{record.sessions}, resumed {count(record.sessions - 1, 'time')}"))
-    approved = [f"{step.id} by {step.approved_by}" for step in record.steps if step.approved_by]
-    if approved:
-        rows.append(("approved", ", ".join(approved)))
-    ready = sum(check.ready for check in record.checks)
-    rows.append(("preflight", f"{ready} of {count(len(record.checks), 'check')} ready"))
-    rows += [("inventory", f"{check.resource}: {check.found}") for check in record.checks if check.name == "inventory"]
-    done = sum(step.status is StepStatus.DONE for step in record.steps)
-    rows.append(("steps", f"{done} of {len(record.steps)} done"))
-    yield Facts(tuple(rows))
-    if record.places:
-        headers = ("role", "place", "connector", "environment", "law", "clock offset")
-        yield Table(headers, tuple(_place(place) for place in record.places), frozenset({5}))
+def _summary(verdict: Verdict, language: Language) -> str:
+    return {
+        Judgement.MET: language.say("Every objective of this drill was reached."),
+        Judgement.MISSED: language.say("The drill was carried out, and an objective was not reached."),
+        Judgement.FAILED: language.say("The drill was not carried out to the end: nothing is proven."),
+        Judgement.NOT_SET: language.say("The drill sets no objective."),
+    }[verdict.judgement]
 
 
-def _place(place: PlaceRecord) -> tuple[str, ...]:
-    environment = place.environment + (f" ({place.emulator})" if place.emulator else "")
-    offset = "-" if place.clock_offset_seconds is None else f"{place.clock_offset_seconds:+.1f} s"
-    return (place.role, place.name, place.connector, environment, place.jurisdiction or "-", offset)
+def _caution(plan: DrillPlan, verdict: Verdict, language: Language) -> str:
+    if rehearsed(plan, verdict):
+        return language.say("This was a rehearsal: it proves the method, not the provider.")
+    return language.say("A sample: it proves part of the data, not all of it.") if plan.mode is Mode.SAMPLE else ""
 
 
-def _objectives(verdict: Verdict) -> Block:
-    rows = tuple(
-        (item.subject, item.objective, item.target, item.actual, str(item.judgement).upper())
-        for item in verdict.objectives
-    )
-    return Table(("subject", "objective", "asked", "measured", "judgement"), rows)
-
-
-def _exceptions(record: RunRecord) -> tuple[Block, ...]:
-    items = []
-    for asset in record.assets:
-        if not asset.exceptions_total and not asset.exceptions:
+def _figures(plan: DrillPlan, record: RunRecord, verdict: Verdict, language: Language) -> list[Figure]:
+    say = language.say
+    judged = {item.objective: item.judgement for item in verdict.objectives if item.subject == "drill"}
+    figures = []
+    for name, objective, actual, asked, missing in (
+        (say("Recovery time"), "RTO", verdict.rta_seconds, plan.objectives.rto, say("not recovered")),
+        (say("Recovery point"), "RPO", verdict.rpa_seconds, plan.objectives.rpo, say("not measured")),
+    ):
+        shown = missing if actual is None else language.duration(actual)
+        if asked is None:
+            figures.append(Figure(name, shown, say("no objective set")))
             continue
-        shown = asset.exceptions[:_EXCEPTIONS]
-        keys = tuple(
-            (Key(mishap.key), f"{mishap.problem} ({mishap.where})" + (f": {mishap.detail}" if mishap.detail else ""))
-            for mishap in shown
-        )
-        total = max(asset.exceptions_total, len(asset.exceptions))
-        more = (f"{total - len(shown):,} more are in the run's directory",) if total > len(shown) else ()
-        items.append(Item(f"{asset.name}: {count(total, 'exception')}", more, keys))
-    return (Items(tuple(items)),) if items else (Note("None: every object went the plain way."),)
-
-
-def _losses(record: RunRecord) -> tuple[Block, ...]:
-    rows = tuple(
-        (asset.name, loss.field, count(loss.objects), loss.reason, Key(loss.example_key))
-        for asset in record.assets
-        for loss in asset.losses
+        goal = asked.total_seconds()
+        beside = say("of {asked} allowed", asked=language.duration(goal))
+        tone = Tone.GOOD if judged.get(objective) is Judgement.MET else Tone.BAD
+        share = None if actual is None or goal <= 0 else actual / goal
+        figures.append(Figure(name, shown, beside, tone, share))
+    listed = sum(asset.listed.objects for asset in record.assets)
+    proven = sum(asset.verification.equal for asset in record.assets if asset.verification is not None)
+    beside = say("of {listed} listed", listed=language.count(listed, "object"))
+    whole = proven == listed and listed and verdict.judgement is not Judgement.FAILED
+    figures.append(
+        Figure(say("Proven at the target"), language.count(proven), beside, Tone.GOOD if whole else Tone.BAD)
     )
-    if not rows:
-        return (Note("Nothing reported lost."),)
-    return (Table(("asset", "field", "objects", "reason", "example"), rows, frozenset({2})),)
-
-
-def _severance(record: RunRecord) -> tuple[Block, ...]:
-    cut = record.severance
-    if cut is None:
-        return (Note("The source was not severed."),)
-    rows = [
-        ("cut", f"{format_utc(cut.severed_utc)}, {duration(cut.severed_elapsed_ns / _movement.NS)} into the drill"),
-        ("holds", "yes, the probe was refused" if cut.holds else "NOT PROVEN"),
-        ("probed", ", ".join(cut.probed) or "nothing"),
-        ("refused from then on", ", ".join(cut.refused) or "nothing"),
-        ("taken away", ", ".join(cut.removed_variables) or "no environment variables"),
-    ]
-    others = [attempt for attempt in cut.attempts if attempt.during != "probe"]
-    rows += [
-        ("attempt to reach it", f"{item.address}, {count(item.count, 'time')}, during {item.during}") for item in others
-    ]
-    if not others:
-        rows.append(("other attempts", "none"))
-    return (Facts(tuple(rows)), *_early_cut(record))
-
-
-def _early_cut(record: RunRecord) -> tuple[Block, ...]:
-    cut = record.early_cut
-    if cut is None:
-        return ()
-    rows = [
-        ("early cut", f"{format_utc(cut.cut_utc)}, {duration(cut.cut_elapsed_ns / _movement.NS)} into the drill"),
-        ("holds", "yes, the probe was refused while others reached the source" if cut.holds else "NOT PROVEN"),
-        ("probed", ", ".join(cut.probed) or "nothing"),
-        ("refused from then on", ", ".join(cut.refused) or "nothing"),
-        ("taken away", ", ".join(cut.removed_variables) or "no environment variables"),
-        ("attempts", ", ".join(f"{a.address}, {count(a.count, 'time')}" for a in cut.attempts) or "none"),
-    ]
-    return (Note("The workers that rebuilt before the cut were cut off by themselves:"), Facts(tuple(rows)))
-
-
-def _teardown(record: RunRecord) -> tuple[Block, ...]:
-    done = record.teardown
-    if done is None:
-        return (Note("Not carried out: what the run made is still there."),)
-    rows = [
-        ("outcome", "kept, as asked" if done.kept else "complete" if done.complete else "NOT COMPLETE"),
-        ("deleted", count(done.deleted_objects, "object")),
-        ("removed", ", ".join(done.removed_containers) or "no containers"),
-    ]
-    rows += [("left", left) for left in done.left] or [("left", "nothing" if done.complete else "-")]
-    return (Facts(tuple(rows)),)
-
-
-def _findings(verdict: Verdict) -> tuple[Block, ...]:
-    if not verdict.findings:
-        return (Note("None."),)
-    items = tuple(
-        Item(
-            f"{finding.id} {finding.severity.upper()} {finding.subject}: {finding.text}",
-            (f"What to do: {finding.remedy}",) if finding.remedy else (),
-            tuple((Key(key), "") for key in finding.keys),
-        )
-        for finding in verdict.findings
-    )
-    return (Items(items),)
-
-
-def _further(record: RunRecord) -> Block:
-    rows = [
-        ("this run again", f"exitdrill show {record.run_id}"),
-        ("for programs", f"exitdrill report {record.run_id} --format json"),
-        ("facts, judgement", "record.json and verdict.json in the run's directory"),
-        ("every decision", "journal.jsonl in the run's directory"),
-        ("every object", "the Parquet files under ledger/ in the run's directory"),
-    ]
-    if record.status is not RunStatus.COMPLETED:
-        rows.insert(0, ("go on with it", f"exitdrill resume {record.run_id}"))
-    if record.teardown is None or record.teardown.kept or record.teardown.left:
-        rows.append(("clean up", f"exitdrill teardown {record.run_id}"))
-    return Facts(tuple(rows))
+    critical = sum(finding.severity is Severity.CRITICAL for finding in verdict.findings)
+    beside = say("{critical} critical", critical=language.number(critical))
+    tone = Tone.BAD if critical else Tone.PLAIN
+    figures.append(Figure(say("Findings"), language.count(len(verdict.findings)), beside, tone))
+    return figures

@@ -15,6 +15,7 @@ from exitdrill.model.record import RunRecord
 from exitdrill.model.verdict import Verdict
 from exitdrill.plan.drill import DrillPlan
 from exitdrill.report._timing import legs_timing
+from exitdrill.report.interface import PLAIN, Options
 
 __all__ = ["JsonReport"]
 
@@ -23,7 +24,7 @@ __all__ = ["JsonReport"]
 class JsonReport:
     """See the module."""
 
-    def render(self, plan: DrillPlan, record: RunRecord, verdict: Verdict) -> str:
+    def render(self, plan: DrillPlan, record: RunRecord, verdict: Verdict, options: Options = PLAIN) -> str:  # noqa: ARG002 - the model has no language
         """The document, indented, members in the order of the model."""
         timing = legs_timing(record)
         document = {

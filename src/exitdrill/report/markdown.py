@@ -8,14 +8,32 @@ neither can do is turn into a link, a tag or another row.
 import re
 from dataclasses import dataclass
 
-from exitdrill.model.human import duration, key, safe
+from exitdrill.model.human import key, safe
 from exitdrill.model.record import RunRecord
 from exitdrill.model.verdict import Verdict
 from exitdrill.plan.drill import DrillPlan
 from exitdrill.report._content import content
-from exitdrill.report._document import Block, Document, Facts, Item, Items, Key, Note, Table, Timeline, draw
+from exitdrill.report._document import (
+    Block,
+    Cell,
+    Document,
+    Facts,
+    Heading,
+    Item,
+    Items,
+    Key,
+    Mark,
+    Note,
+    Picture,
+    Table,
+    Timeline,
+    draw,
+    notes,
+)
+from exitdrill.report.interface import PLAIN, Options
+from exitdrill.report.language import Language
 
-__all__ = ["MarkdownReport"]
+__all__ = ["MarkdownReport", "prose"]
 
 _NS = 1_000_000_000
 _BAR_WIDTH = 40
@@ -32,56 +50,64 @@ _BLOCK_START = re.compile(r"^ *(?:\d+(?=[.)](?: |$))|(?=[-+](?: |$)|[-= ]+$))")
 class MarkdownReport:
     """See the module."""
 
-    def render(self, plan: DrillPlan, record: RunRecord, verdict: Verdict) -> str:
+    def render(self, plan: DrillPlan, record: RunRecord, verdict: Verdict, options: Options = PLAIN) -> str:
         """The report as one page."""
-        return "\n".join(_lines(content(plan, record, verdict))) + "\n"
+        return "\n".join(_lines(content(plan, record, verdict, options.language, options.files))) + "\n"
 
 
 def _lines(document: Document) -> list[str]:
-    lines = [f"# {_prose(document.title)}", "", f"**{_prose(document.verdict)}**: {_prose(document.lead)}"]
+    lines = [f"# {prose(document.title)}", "", f"**{prose(document.verdict)}**: {prose(document.lead)}"]
     for section in document.sections:
-        lines += ["", f"## {_prose(section.title)}"]
+        lines += ["", f"## {prose(section.title)}"]
         for block in section.blocks:
-            lines += ["", *_block(block)]
+            lines += ["", *_block(block, document.language)]
     return lines
 
 
-def _block(block: Block) -> list[str]:
+def _block(block: Block, language: Language) -> list[str]:
     match block:
         case Note(text):
-            return [_prose(text)]
+            return [prose(text)]
+        case Heading(text):
+            return [f"**{prose(text)}**"]
         case Facts(rows):
-            return [f"- **{_prose(name)}**: {_prose(value)}" for name, value in rows]
+            return [f"- **{prose(name)}**: {prose(value)}" for name, value in rows]
         case Table():
             return _table(block)
+        case Picture():
+            return _table(block.table)
         case Timeline():
-            return _timeline(block)
+            return _timeline(block, language)
         case Items(items):
             return [line for item in items for line in _item(item)]
 
 
 def _table(block: Table) -> list[str]:
     rule = ["---:" if index in block.right else "---" for index in range(len(block.headers))]
-    rows = [[_prose(header) for header in block.headers], rule]
-    rows += [[_code(cell) if isinstance(cell, Key) else _prose(cell) for cell in row] for row in block.rows]
+    rows = [[prose(header) for header in block.headers], rule]
+    rows += [[_cell(cell) for cell in row] for row in block.rows]
     return [f"| {' | '.join(row)} |" for row in rows]
 
 
-def _timeline(block: Timeline) -> list[str]:
+def _cell(cell: Cell) -> str:
+    if isinstance(cell, Key):
+        return _code(cell)
+    return prose(cell.text if isinstance(cell, Mark) else cell)
+
+
+def _timeline(block: Timeline, language: Language) -> list[str]:
     lines = ["```text"]
     for bar in block.bars:
         name = safe("  " * bar.depth + bar.name, also=_IN_CODE, limit=_NAME_WIDTH).ljust(_NAME_WIDTH)
-        waited = f"  waited {duration(bar.waiting_ns / _NS)}" if bar.waiting_ns else ""
-        tries = f"  try {bar.attempts}" if bar.attempts > 1 else ""
-        lines.append(
-            f"{name} {draw(bar, block.total_ns, _BAR_WIDTH)} {duration(bar.duration_ns / _NS):>9}{waited}{tries}"
-        )
+        took = language.duration(bar.duration_ns / _NS)
+        said = "".join(f"  {note}" for note in notes(bar, language))
+        lines.append(f"{name} {draw(bar, block.total_ns, _BAR_WIDTH)} {took:>9}{said}")
     return [*lines, "```"]
 
 
 def _item(item: Item) -> list[str]:
-    lines = [f"- {_prose(item.head)}", *(f"  - {_prose(line)}" for line in item.lines)]
-    return lines + [f"  - {_code(cell)}" + (f" {_prose(said)}" if said else "") for cell, said in item.keys]
+    lines = [f"- {prose(item.head)}", *(f"  - {prose(line)}" for line in item.lines)]
+    return lines + [f"  - {_code(cell)}" + (f" {prose(said)}" if said else "") for cell, said in item.keys]
 
 
 def _code(cell: Key) -> str:
@@ -89,7 +115,7 @@ def _code(cell: Key) -> str:
     return f"`{key(cell.text, also=_IN_CODE, limit=_KEY_CHARACTERS)}`"
 
 
-def _prose(text: str) -> str:
+def prose(text: str) -> str:
     """Text on one line without any meaning to Markdown or HTML."""
     shown = safe(text)
     # Links and block starts are sought before escaping, while the text is still as its author meant it.

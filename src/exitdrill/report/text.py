@@ -12,12 +12,31 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from exitdrill.model.human import duration, key, safe
+from exitdrill.model.human import key, safe
 from exitdrill.model.record import RunRecord
 from exitdrill.model.verdict import Verdict
 from exitdrill.plan.drill import DrillPlan
 from exitdrill.report._content import content
-from exitdrill.report._document import Block, Document, Facts, Item, Items, Key, Note, Table, Timeline, draw
+from exitdrill.report._document import (
+    Block,
+    Cell,
+    Document,
+    Facts,
+    Heading,
+    Item,
+    Items,
+    Key,
+    Mark,
+    Note,
+    Picture,
+    Table,
+    Timeline,
+    Tone,
+    draw,
+    notes,
+)
+from exitdrill.report.interface import PLAIN, Options
+from exitdrill.report.language import Language
 
 __all__ = ["TextReport"]
 
@@ -26,7 +45,7 @@ _KEY_CHARACTERS = 180
 _BAR_WIDTH = 40
 _NAME_WIDTH = 28
 _NS = 1_000_000_000
-_STYLES = {"MET": "bold green", "MISSED": "bold yellow", "FAILED": "bold red", "NOT SET": "dim"}
+_STYLES = {Tone.GOOD: "bold green", Tone.WARN: "bold yellow", Tone.BAD: "bold red", Tone.PLAIN: "dim"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +55,7 @@ class TextReport:
     colour: bool = False
     """Whether to write ANSI colours."""
 
-    def render(self, plan: DrillPlan, record: RunRecord, verdict: Verdict) -> str:
+    def render(self, plan: DrillPlan, record: RunRecord, verdict: Verdict, options: Options = PLAIN) -> str:
         """The report; without colour no control character but the newline is in it."""
         out = io.StringIO()
         console = Console(
@@ -52,30 +71,34 @@ class TextReport:
             emoji=False,
             _environ={},  # the same report whatever the environment says
         )
-        for part in _parts(content(plan, record, verdict)):
+        for part in _parts(content(plan, record, verdict, options.language, options.files)):
             console.print(part, overflow="fold")
         return "\n".join(line.rstrip() for line in out.getvalue().rstrip("\n").split("\n")) + "\n"
 
 
 def _parts(document: Document) -> list[RenderableType]:
-    lead = Text.assemble((document.verdict, _STYLES.get(document.verdict, "bold")), "  ", safe(document.lead))
+    lead = Text.assemble((document.verdict, _STYLES[document.tone]), "  ", safe(document.lead))
     parts: list[RenderableType] = [lead]
     for section in document.sections:
         parts += [Text(), Text(safe(section.title), style="bold underline")]
-        parts += [Padding(_block(block), (0, 0, 0, 2)) for block in section.blocks]
+        parts += [Padding(_block(block, document.language), (0, 0, 0, 2)) for block in section.blocks]
     return parts
 
 
-def _block(block: Block) -> RenderableType:
+def _block(block: Block, language: Language) -> RenderableType:
     match block:
         case Note(text):
             return Text(safe(text), overflow="fold")
+        case Heading(text):
+            return Text(safe(text), style="bold", overflow="fold")
         case Facts(rows):
             return _facts(rows)
         case Table():
             return _table(block)
+        case Picture():
+            return _table(block.table)
         case Timeline():
-            return _timeline(block)
+            return _timeline(block, language)
         case Items(items):
             grid = RichTable.grid(padding=0)
             grid.add_column(overflow="fold")
@@ -103,17 +126,21 @@ def _table(block: Table) -> RichTable:
     return table
 
 
-def _cell(cell: str | Key) -> Text:
-    if isinstance(cell, Key):
-        return _key(cell)
-    return Text(safe(cell), style=_STYLES.get(cell, ""))
+def _cell(cell: Cell) -> Text:
+    match cell:
+        case Key():
+            return _key(cell)
+        case Mark(text, tone):
+            return Text(safe(text), style=_STYLES[tone])
+        case _:
+            return Text(safe(cell))
 
 
 def _key(cell: Key) -> Text:
     return Text(key(cell.text, limit=_KEY_CHARACTERS), style="cyan")
 
 
-def _timeline(block: Timeline) -> RichTable:
+def _timeline(block: Timeline, language: Language) -> RichTable:
     grid = RichTable.grid(padding=(0, 1, 0, 0))
     grid.add_column(width=_NAME_WIDTH, overflow="fold")
     grid.add_column(width=_BAR_WIDTH, no_wrap=True)
@@ -121,10 +148,10 @@ def _timeline(block: Timeline) -> RichTable:
     grid.add_column(overflow="fold")
     for bar in block.bars:
         name = Text("  " * bar.depth + safe(bar.name), style="" if bar.depth else "bold")
-        notes = [f"waited {duration(bar.waiting_ns / _NS)}"] if bar.waiting_ns else []
-        notes += [f"try {bar.attempts}"] if bar.attempts > 1 else []
         blocks = Text(draw(bar, block.total_ns, _BAR_WIDTH), style="dim" if bar.depth else "")
-        grid.add_row(name, blocks, Text(duration(bar.duration_ns / _NS)), Text(", ".join(notes)))
+        grid.add_row(
+            name, blocks, Text(language.duration(bar.duration_ns / _NS)), Text(", ".join(notes(bar, language)))
+        )
     return grid
 
 

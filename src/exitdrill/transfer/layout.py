@@ -146,6 +146,21 @@ class RunDirectory:
         return self.path / "verdict.json"
 
     @property
+    def report(self) -> Path:
+        """What was measured and how it is judged, as a page for people."""
+        return self.path / "report.html"
+
+    def report_digests(self) -> dict[str, str]:
+        """SHA-256 in hexadecimal of the files that reports are drawn from, by name; of those that are there."""
+        files = (file for file in (self.plan, self.record, self.verdict) if file.exists())
+        return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+    @property
+    def findings(self) -> Path:
+        """What people add to the findings; made with the first."""
+        return self.path / "findings"
+
+    @property
     def cut(self) -> Path:
         """What is refused since the cut; there is no such file before."""
         return self.path / "cut.json"

@@ -15,6 +15,7 @@ from exitdrill.model.record import Check, RunStatus
 from exitdrill.playbook.action import Action, StepContext
 from exitdrill.playbook.actions.cutting import cut_off, probe_cut
 from exitdrill.playbook.actions.legs import must_be_ready
+from exitdrill.playbook.actions.placing import policy_checks
 from exitdrill.playbook.actions.signing import signing_checks
 from exitdrill.playbook.cluster import cluster_checks, vault_check
 from exitdrill.playbook.recording import ROLES, run_record
@@ -41,7 +42,7 @@ class Declare(Action):
 
 
 class Preflight(Action):
-    """``preflight.check``: credentials, clocks, room, names and capabilities, each by trying."""
+    """``preflight.check``: policy, credentials, clocks, room, names and capabilities, each by trying."""
 
     def run(self, ctx: StepContext) -> None:
         """As `Action.run`."""
@@ -56,6 +57,7 @@ class Preflight(Action):
 
 
 def _checks(ctx: StepContext) -> Iterator[Check]:
+    yield from policy_checks(ctx.run)
     reached = True
     for role in ROLES:
         check = _place(ctx.run, role)
