@@ -123,3 +123,12 @@ def test_a_journal_that_cannot_be_opened(tmp_path: Path) -> None:
     """A place where nothing can be written is an error of ours."""
     with pytest.raises((ReadOnlyError, OSError)):
         Journal(tmp_path / "none" / "j", _clock())
+
+
+def test_texts_that_are_no_unicode(tmp_path: Path) -> None:
+    """Half of a surrogate pair, from a provider's JSON or a file's name, is written out and ends nothing."""
+    journal = Journal(tmp_path / "j", _clock())
+    journal.record("failed", error="no such \udcff", left=["\ud800"], names={"\udc80": 1})
+    journal.close()
+    (line,) = read_journal(tmp_path / "j")
+    assert (line["error"], line["left"], line["names"]) == ("no such \\udcff", ["\\ud800"], {"\\udc80": 1})

@@ -22,7 +22,8 @@ from exitdrill.errors import (
     TransientError,
 )
 from exitdrill.evidence.journal import read_journal
-from exitdrill.model.record import Check, RunStatus, StepRecord, StepStatus
+from exitdrill.model import codec
+from exitdrill.model.record import Check, RunRecord, RunStatus, StepRecord, StepStatus
 from exitdrill.plan.drill import Asset, DrillPlan, Mode, Objectives, Phase, Place, Playbook, Route, Step
 from exitdrill.playbook import action as actions
 from exitdrill.playbook.action import Action, StepContext
@@ -467,6 +468,19 @@ def test_a_full_disk_at_the_end(tmp_path: Path, clock: Clock, conductor: LocalCo
     (run.directory.path / "record.json.new").symlink_to("/dev/full")
     assert finish(run).exit_code == 4
     assert run.directory.verdict.exists()
+
+
+def test_an_error_that_is_no_unicode(tmp_path: Path, clock: Clock, conductor: LocalConductor) -> None:
+    """A message with half of a surrogate pair, as JSON can have it: journal, state, record and report hold it."""
+    _script["a"] = _raise(RunError("the place said \udcff\ud800"))
+    run = declare(_plan(_step("a")), tmp_path, clock=clock)
+    with pytest.raises(StepFailedError):
+        execute(run, conductor)
+    assert finish(run).exit_code == 4
+    record = codec.load(RunRecord, run.directory.record.read_bytes(), "record")
+    assert "the place said \\udcff\\ud800" in record.steps[0].error
+    assert "the place said \\udcff\\ud800" in record.error
+    assert _journal(run)[-1]["event"] == "closed"
 
 
 def test_the_state_keeps_everything(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 One line of canonical JSON (RFC 8785) an event: ``n`` (from 0), ``utc``, ``elapsed_ns`` (drill time), ``session``,
 ``event`` and its facts. A line is fsynced before `record` returns. A crash can tear the last line only; the next
 process cuts it off and says so in a line of its own. Canonical JSON has no whole numbers of 2**53 and more (and
-104 days have that many nanoseconds): those are written as strings of digits, as RFC 7493 says.
+104 days have that many nanoseconds): those are written as strings of digits, as RFC 7493 says. Nor has it halves of
+surrogate pairs, which texts from outside may have: those are written out (`exitdrill.model.codec.utf8`).
 
 The journal is a log as RFC 6962 has it: the bytes of each line, without its line end, are a leaf. While it is written
 the right edge of the tree is kept; who opens it reads it from its start, and says what roots it must have had at
@@ -24,6 +25,7 @@ import rfc8785
 from exitdrill.clock import DrillClock, format_utc
 from exitdrill.errors import EvidenceError
 from exitdrill.evidence.merkle import Frontier
+from exitdrill.model.codec import utf8
 from exitdrill.model.journal import Json
 from exitdrill.transfer.layout import disk_errors, fsync_directory
 
@@ -97,14 +99,14 @@ class Journal:
 
 
 def _exact(value: Any) -> Any:
-    """The value with whole numbers that JSON's doubles cannot hold as strings."""
+    """The value with whole numbers that JSON's doubles cannot hold as strings, and texts that UTF-8 can hold."""
     if isinstance(value, Mapping):
-        return {name: _exact(item) for name, item in value.items()}
+        return {utf8(name): _exact(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_exact(item) for item in value]
     if isinstance(value, int) and abs(value) > _EXACT_MAX:
         return str(value)
-    return value
+    return utf8(value) if isinstance(value, str) else value
 
 
 def _repair(path: Path) -> int:

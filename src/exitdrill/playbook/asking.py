@@ -12,6 +12,7 @@ from exitdrill.errors import EvidenceError, SigningError, StoppedError
 from exitdrill.evidence.approval import Approval, sign_approval, verify_approval
 from exitdrill.evidence.publickey import PublicKey
 from exitdrill.evidence.signers import open_key
+from exitdrill.model.codec import utf8
 from exitdrill.plan.drill import Step
 from exitdrill.playbook.action import MANUAL
 from exitdrill.playbook.conductor import Answer, Conductor, Question
@@ -42,7 +43,7 @@ def ask(run: Run, conductor: Conductor, step: Step) -> Answer:
     finally:
         lap = stop()
         run.state.lap(Lap(lap.name, lap.started_utc, lap.start_elapsed_ns, lap.duration_ns, lap.duration_ns))
-    approval = Approval(run.plan.digest, run.id, step.id, kind, answer.name, size, root.hex())
+    approval = Approval(run.plan.digest, run.id, step.id, kind, utf8(answer.name), size, root.hex())
     envelope = _signed(run, approval, answer)
     run.journal.record(
         "person answered", step=step.id, kind=kind, name=answer.name, note=answer.note, signature=envelope
