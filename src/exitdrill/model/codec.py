@@ -1,8 +1,8 @@
-"""Frozen values to JSON and back, by their type hints.
+r"""Frozen values to JSON and back, by their type hints.
 
 Texts from outside (a provider's message, a file's name, a name given on the command line) can have halves of
-surrogate pairs in them, which no file in UTF-8 holds: they are written out as ``\\udcff``, so that what was measured can
-be written down whatever somebody said.
+surrogate pairs in them, which no file in UTF-8 holds: they are written out as ``\udcff``, so that what was measured
+can be written down whatever somebody said.
 """
 
 import json
