@@ -65,6 +65,10 @@ def _assets(plan: DrillPlan, record: RunRecord) -> Iterator[Finding]:
         if asset.overlap_ended:
             text = f"rebuilding beside the evacuation was given up, the rest came after the cut: {asset.overlap_ended}"
             yield finding(Severity.NOTE, asset.name, text, "put the cause right before the next drill with overlap")
+        if asset.roots is not None and (why := asset.roots.source.why_not):
+            text = f"no manifest roots, so that nothing can be proven of single objects: {why}"
+            remedy = "give the step that seals a longer timeout, or report the fault; the ledger has every object"
+            yield finding(Severity.WARNING, asset.name, text, remedy)
         if asset.error:
             remedy = "put the cause right and run the drill again"
             yield finding(gravity(known[asset.name]), asset.name, f"ended by an error: {asset.error}", remedy)
