@@ -145,6 +145,25 @@ def test_a_run_that_was_altered_is_not_taken_up(tmp_path: Path, conductor: Local
     finish(reopen(run.directory.path))
 
 
+def test_a_refused_run_is_left_as_it_is(tmp_path: Path, conductor: LocalConductor) -> None:
+    """Neither a journal nor a plan that was altered is taken up, and the try changes nothing in the run's memory."""
+    run = declare(_plan(tmp_path), tmp_path / "runs")
+    execute(run, conductor)
+    finish(run)
+    plan, journal = run.directory.plan.read_bytes(), run.directory.journal.read_bytes()
+    run.directory.plan.write_bytes(plan.replace(b'"there"', b'"where"'))
+    with pytest.raises(EvidenceError, match="not the plan that was declared"):
+        reopen(run.directory.path)
+    run.directory.plan.write_bytes(plan)
+    run.directory.journal.write_bytes(journal.replace(b'"drill":"d"', b'"drill":"e"'))
+    with pytest.raises(EvidenceError, match="the journal was altered"):
+        reopen(run.directory.path)
+    run.directory.journal.write_bytes(journal)
+    again = reopen(run.directory.path)
+    assert again.session == 2
+    finish(again)
+
+
 def test_a_key_that_does_not_sign_is_not_ready(tmp_path: Path) -> None:
     """Each of the drill's keys is tried; one that is missing, and one that is named twice, say so."""
     new_key(tmp_path / "a.pem")

@@ -20,6 +20,7 @@ from exitdrill.evidence.checkpoint import Checkpoint, origin
 from exitdrill.evidence.checkpoints import keep_public, stored_checkpoints, write_checkpoint
 from exitdrill.evidence.journal import Journal
 from exitdrill.evidence.note import sign_note
+from exitdrill.evidence.publickey import PublicKey
 from exitdrill.evidence.signers import Signer
 from exitdrill.evidence.timestamps import Authority
 from exitdrill.model.journal import Json
@@ -84,7 +85,7 @@ class Seal:
         self._signed = 0
         self._lock = threading.Lock()
         self._asking: list[_Asking] = []
-        self._ended = False
+        self._ended = self._said_public = False
 
     def announce(self, threshold: int) -> None:
         """Say in the journal which keys sign, and whose clock vouches; put their public halves into the directory."""
@@ -96,7 +97,7 @@ class Seal:
             threshold=threshold,
             timestamps=None if self._authority is None else self._authority.url,
         )
-        keep_public(self._directory.path, keys)
+        self._keep_public(keys)
         for error in errors:
             self._journal.record("signing failed", error=str(error))
         if self._authority is None:
@@ -131,13 +132,23 @@ class Seal:
         self._signed = len(note.signatures)
         if note.signatures:
             self._number += 1
-            keep_public(self._directory.path, [signer.key for signer in signers])
+            self._keep_public([signer.key for signer in signers])
             path = write_checkpoint(self._directory.checkpoints, self._number, size, note)
             if timestamp and self._authority is not None:
                 self._ask(self._authority, self._number, path, note.to_bytes())
         for failure in [*errors, *refused]:
             self._journal.record("signing failed", size=size, error=str(failure))
         return point if note.signatures else None
+
+    def _keep_public(self, keys: Sequence[PublicKey]) -> None:
+        """Beside the journal, for convenience: a file there that is no key costs the drill nothing."""
+        try:
+            keep_public(self._directory.path, keys)
+        except SigningError as error:
+            if not self._said_public:
+                self._said_public = True
+                what = f"public keys are not kept in the run's directory: {error}"
+                self._journal.record("signing failed", error=what)
 
     def _ask(self, authority: Authority, number: int, path: Path, message: bytes) -> None:
         def work() -> None:
