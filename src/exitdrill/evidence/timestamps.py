@@ -34,9 +34,9 @@ from rfc3161_client.tsp import PKIStatus
 from exitdrill.clock import Clock, Stopwatch
 from exitdrill.errors import TimestampError
 
-__all__ = ["Authority", "Bounds", "Token", "bounds", "load_roots", "read_token"]
+__all__ = ["TOKEN_MAX_BYTES", "Authority", "Bounds", "Token", "bounds", "load_roots", "read_token"]
 
-_TOKEN_MAX_BYTES = 64 * 1024
+TOKEN_MAX_BYTES = 64 * 1024
 _PIECE_BYTES = 8192
 _ROOTS_MAX_BYTES = 1024 * 1024
 _DIGESTS = {"2.16.840.1.101.3.4.2.1": sha256, "2.16.840.1.101.3.4.2.3": sha512}
@@ -172,8 +172,8 @@ class Authority:
             with urllib.request.urlopen(request, timeout=self.timeout_seconds) as response:  # noqa: S310 - as above
                 while piece := response.read1(_PIECE_BYTES):
                     answer += piece
-                    if len(answer) > _TOKEN_MAX_BYTES:
-                        raise TimestampError(f"answers with more than {_TOKEN_MAX_BYTES} bytes", resource=self.url)
+                    if len(answer) > TOKEN_MAX_BYTES:
+                        raise TimestampError(f"answers with more than {TOKEN_MAX_BYTES} bytes", resource=self.url)
                     if watch.elapsed_seconds > self.timeout_seconds:
                         raise TimestampError(f"takes longer than {self.timeout_seconds:g} s", resource=self.url)
         except urllib.error.HTTPError as exc:
