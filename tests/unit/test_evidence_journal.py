@@ -10,6 +10,7 @@ import pytest
 
 from exitdrill.clock import DrillClock, SystemClock
 from exitdrill.errors import EvidenceError, NoSpaceError, ReadOnlyError
+from exitdrill.evidence import journal as evidence_journal
 from exitdrill.evidence.journal import Journal, read_journal
 
 
@@ -132,3 +133,11 @@ def test_texts_that_are_no_unicode(tmp_path: Path) -> None:
     journal.close()
     (line,) = read_journal(tmp_path / "j")
     assert (line["error"], line["left"], line["names"]) == ("no such \\udcff", ["\\ud800"], {"\\udc80": 1})
+
+
+def test_a_line_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A journal that somebody made one line of is refused, and not read into memory."""
+    monkeypatch.setattr(evidence_journal, "_LINE_MAX_BYTES", 1000)
+    (tmp_path / "j").write_bytes(b" " * 5000)
+    with pytest.raises(EvidenceError, match="too long for a line"):
+        list(read_journal(tmp_path / "j"))

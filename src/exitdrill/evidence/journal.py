@@ -32,6 +32,8 @@ from exitdrill.transfer.layout import disk_errors, fsync_directory
 __all__ = ["Journal", "read_journal", "read_tree"]
 
 _EXACT_MAX = 2**53 - 1
+_LINE_MAX_BYTES = 64 * 1024 * 1024
+"""No line of ours comes near it: a file that is one endless line must not fill the memory of who reads it."""
 _ALTERED = "nothing can be proven by this run any more: keep its directory as it is, and find out who changed it"
 
 
@@ -171,7 +173,9 @@ def _compare(path: Path, tree: Frontier, roots: Mapping[int, bytes]) -> None:
 def _lines(path: Path) -> Iterator[tuple[bytes, Mapping[str, Any]]]:
     """The whole lines without their ends, and what they say."""
     with path.open("rb") as file:
-        for number, line in enumerate(file):
+        for number, line in enumerate(iter(lambda: file.readline(_LINE_MAX_BYTES), b"")):
+            if len(line) == _LINE_MAX_BYTES:
+                raise EvidenceError("too long for a line", resource=f"{path.name}, line {number + 1}")
             if not line.endswith(b"\n"):
                 return  # torn by a crash, or just being written
             try:
