@@ -174,3 +174,32 @@ def test_a_ledger_altered_after_the_seal_proves_nothing(
     finally:
         path.write_bytes(before)
     assert "the ledger leads to another root than was sealed" in capsys.readouterr().err
+
+
+def test_a_record_altered_after_the_seal_proves_nothing(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A root forged in the record would fit a forged ledger: the journal has the record's digest; `show` says so."""
+    path = run / "record.json"
+    before = path.read_bytes()
+    try:
+        path.write_bytes(before.replace(_roots(run)["target"]["root"].encode(), b"00" * 32))
+        assert main.run(["prove", "last", "--key", "large/€.bin"]) == 5
+        assert main.run(["show", "last"]) == 0
+    finally:
+        path.write_bytes(before)
+    said = capsys.readouterr()
+    assert "record.json: is not the one that the journal names" in said.err
+    assert "sealed    NOT: record.json: is not the one that the journal names" in said.out
+
+
+def test_a_plan_altered_after_the_run_is_seen(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A longer RTO, for instance."""
+    path = run / "plan.json"
+    before = path.read_bytes()
+    plan = json.loads(before)
+    plan["objectives"]["rto"] = 86_400
+    try:
+        path.write_text(json.dumps(plan))
+        assert main.run(["show", "last"]) == 0
+    finally:
+        path.write_bytes(before)
+    assert "sealed    NOT: plan.json: is not the one that the journal names" in capsys.readouterr().out

@@ -357,7 +357,6 @@ _TAGS, _CREATED = (LossCount(field, "not kept here", 5, "k") for field in ("tags
         (ManifestRoots(_ROOT, _ROOT, _ROOT), {"losses": (_CREATED,)}),
         (ManifestRoots(_ROOT, _ROOT, _OTHER), {"losses": (_TAGS,)}),
         (ManifestRoots(_ROOT, _ROOT, _NONE), {}),
-        (ManifestRoots(_NONE, _NONE, _NONE), {}),
         (
             ManifestRoots(_ROOT, replace(_OTHER, objects=997), replace(_OTHER, objects=997)),
             {"evacuate": _leg("evacuate", copied=997, changed=3), "verification": _checked(equal=997)},
@@ -376,6 +375,15 @@ def test_roots_that_fit_what_was_counted_add_nothing(roots: ManifestRoots, chang
     """The same where nothing was lost, different where something was; none where there can be none."""
     before, after = (_judge(_measured(changes | more)) for more in ({}, {"roots": roots}))
     assert after.findings == before.findings
+    assert after.judgement is before.judgement
+
+
+def test_roots_that_were_not_computed_are_a_warning() -> None:
+    """A source that was listed to its end has a root, or the seal step could not compute it: judged all the same."""
+    before, after = (_judge(_measured(c)) for c in ({}, {"roots": ManifestRoots(_NONE, _NONE, _NONE)}))
+    found = _finding(after, "no manifest roots")
+    assert found.severity is Severity.WARNING
+    assert "verified at level listed" in found.text
     assert after.judgement is before.judgement
 
 

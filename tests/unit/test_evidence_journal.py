@@ -10,6 +10,7 @@ import pytest
 
 from exitdrill.clock import DrillClock, SystemClock
 from exitdrill.errors import EvidenceError, NoSpaceError, ReadOnlyError
+from exitdrill.evidence import journal as evidence_journal
 from exitdrill.evidence.journal import Journal, read_journal
 
 
@@ -123,3 +124,20 @@ def test_a_journal_that_cannot_be_opened(tmp_path: Path) -> None:
     """A place where nothing can be written is an error of ours."""
     with pytest.raises((ReadOnlyError, OSError)):
         Journal(tmp_path / "none" / "j", _clock())
+
+
+def test_texts_that_are_no_unicode(tmp_path: Path) -> None:
+    """Half of a surrogate pair, from a provider's JSON or a file's name, is written out and ends nothing."""
+    journal = Journal(tmp_path / "j", _clock())
+    journal.record("failed", error="no such \udcff", left=["\ud800"], names={"\udc80": 1})
+    journal.close()
+    (line,) = read_journal(tmp_path / "j")
+    assert (line["error"], line["left"], line["names"]) == ("no such \\udcff", ["\\ud800"], {"\\udc80": 1})
+
+
+def test_a_line_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A journal that somebody made one line of is refused, and not read into memory."""
+    monkeypatch.setattr(evidence_journal, "_LINE_MAX_BYTES", 1000)
+    (tmp_path / "j").write_bytes(b" " * 5000)
+    with pytest.raises(EvidenceError, match="too long for a line"):
+        list(read_journal(tmp_path / "j"))

@@ -2,8 +2,12 @@
 
 import subprocess
 import sys
+import threading
+import time
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
@@ -20,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from exitdrill.cli.main import run
 from exitdrill.errors import EvidenceError, SigningError
+from exitdrill.evidence import signers
 from exitdrill.evidence.keys import machine_key_path, machine_signer, new_key, public_path
 from exitdrill.evidence.publickey import KeyKind, PublicKey
 from exitdrill.evidence.signers import Signer, open_key, open_pem, open_signer
@@ -258,3 +263,38 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert path.read_text().splitlines()[1] not in said.err + said.out
     assert run(["keys", "show", str(public_path(path)), "--json"]) == 0
     assert key.id in capsys.readouterr().out
+
+
+def test_a_service_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It costs a drill its limit once: while it has not answered it is not asked again, and once it has, it is."""
+    new_key(tmp_path / "k.pem")
+    real = open_key("k.pem", tmp_path)
+    from securesystemslib.signer import SIGNER_FOR_URI_SCHEME
+
+    answer = threading.Event()
+    asked: list[bytes] = []
+
+    class Slow:
+        @classmethod
+        def from_priv_key_uri(cls, *_arguments: object) -> "Slow":
+            return cls()
+
+        def sign(self, message: bytes) -> SimpleNamespace:
+            asked.append(message)
+            assert answer.wait(20)
+            return SimpleNamespace(signature=real.sign(message).hex())
+
+    monkeypatch.setitem(SIGNER_FOR_URI_SCHEME, "awskms", Slow)
+    monkeypatch.setattr(signers, "_LIMIT_SECONDS", 0.2)
+    signer = open_signer(SigningKey("awskms:x", "k.pem.pub"), {}, tmp_path)
+    for said in ("no answer within 0.2 s", "has not returned yet"):
+        with pytest.raises(SigningError, match=said):
+            signer.sign(b"one")
+    assert asked == [b"one"]
+    answer.set()
+    for _ in range(100):
+        with suppress(SigningError):
+            real.key.verify(signer.sign(b"two"), b"two")
+            break
+        time.sleep(0.05)
+    assert asked[-1] == b"two"

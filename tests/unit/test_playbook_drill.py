@@ -15,7 +15,11 @@ from exitdrill.connector.registry import connector
 from exitdrill.errors import DefinitionError, ExitdrillError
 from exitdrill.evidence.journal import read_journal
 from exitdrill.model.limits import BandwidthLine, Limits
+from exitdrill.model.record import ManifestRoots
+from exitdrill.model.verdict import Judgement
 from exitdrill.plan.drill import Asset, DrillPlan, Level, Mode, Objectives, Phase, Place, Playbook, Route, Step
+from exitdrill.playbook import roots
+from exitdrill.playbook.actions import drill
 from exitdrill.playbook.conductor import LocalConductor
 from exitdrill.playbook.engine import execute, finish
 from exitdrill.playbook.run import Run, declare, reopen
@@ -185,3 +189,27 @@ def test_kinds_are_found_by_name() -> None:
     assert "objects" in kind_names()
     with pytest.raises(DefinitionError, match="objects"):
         asset_kind("floppy")
+
+
+@pytest.mark.parametrize(("patch", "why"), [("late", "within the step's timeout"), ("fault", "ZeroDivisionError")])
+def test_roots_that_are_not_computed_cost_no_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patch: str, why: str
+) -> None:
+    """The clock has stopped by then: the drill is judged as it was measured, and a finding says what is missing."""
+    plan = _plan(tmp_path)
+    _fill(tmp_path, "here", "c", {"a": b"a"})
+
+    def fault(*_arguments: object) -> ManifestRoots:
+        raise ZeroDivisionError
+
+    if patch == "late":
+        monkeypatch.setattr(drill, "_ROOTS_SHARE", -1.0)
+    else:
+        monkeypatch.setattr(roots, "manifest_roots", fault)
+    run = declare(plan, tmp_path / "runs")
+    assert _execute(run) is None
+    verdict = finish(run)
+    assert verdict.judgement is Judgement.MET
+    (found,) = [f for f in verdict.findings if "no manifest roots" in f.text]
+    assert why in found.text
+    assert _record(run)["assets"][0]["roots"]["target"]["root"] == ""

@@ -21,16 +21,21 @@ from exitdrill.errors import (
     StoppedError,
     TransientError,
 )
+from exitdrill.evidence.checkpoints import stored_checkpoints
 from exitdrill.evidence.journal import read_journal
-from exitdrill.model.record import Check, RunStatus, StepRecord, StepStatus
+from exitdrill.model import codec
+from exitdrill.model.record import Check, RunRecord, RunStatus, StepRecord, StepStatus
+from exitdrill.model.verdict import Verdict
 from exitdrill.plan.drill import Asset, DrillPlan, Mode, Objectives, Phase, Place, Playbook, Route, Step
 from exitdrill.playbook import action as actions
+from exitdrill.playbook import engine
 from exitdrill.playbook.action import Action, StepContext
 from exitdrill.playbook.conductor import Answer, LocalConductor, Question
 from exitdrill.playbook.engine import execute, finish
 from exitdrill.playbook.recording import run_record
-from exitdrill.playbook.run import Run, RunOptions, declare, find, reopen
+from exitdrill.playbook.run import Run, RunOptions, Silent, declare, find, reopen
 from exitdrill.playbook.state import AssetFacts, State
+from exitdrill.transfer.layout import write_atomic
 
 
 class Clock:
@@ -467,6 +472,59 @@ def test_a_full_disk_at_the_end(tmp_path: Path, clock: Clock, conductor: LocalCo
     (run.directory.path / "record.json.new").symlink_to("/dev/full")
     assert finish(run).exit_code == 4
     assert run.directory.verdict.exists()
+
+
+def test_a_report_that_cannot_be_made(
+    tmp_path: Path, clock: Clock, conductor: LocalConductor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault in the page costs neither the seal nor the exit code; the journal and whoever follows are told."""
+
+    def broken(*_arguments: object) -> bytes:
+        raise ZeroDivisionError("a share of nothing")
+
+    notes: list[str] = []
+    monkeypatch.setattr(Silent, "note", lambda _self, text: notes.append(text))
+    monkeypatch.setattr(engine, "encode", broken)
+    run = declare(_plan(_step("a")), tmp_path, clock=clock)
+    execute(run, conductor)
+    verdict = finish(run)
+    assert codec.load(Verdict, run.directory.verdict.read_bytes(), "verdict") == verdict
+    assert not run.directory.report.exists()
+    failed, closed = _journal(run)[-2:]
+    assert (failed["event"], closed["event"]) == ("report failed", "closed")
+    assert "a share of nothing" in str(failed["error"])
+    assert f"exitdrill report {run.id}" in notes[-1]
+    assert stored_checkpoints(run.directory.checkpoints)[-1].checkpoint.size == len(_journal(run))
+
+
+def test_a_disk_that_is_full_for_the_report_alone(tmp_path: Path, clock: Clock, conductor: LocalConductor) -> None:
+    """Record and verdict fit, the page does not, not even once the reserve is given back: the run is sealed without."""
+    run = declare(_plan(_step("a")), tmp_path, clock=clock)
+    execute(run, conductor)
+    beside = run.directory.path / "report.html.new"
+
+    def full(path: Path, data: bytes) -> None:
+        if path == run.directory.report:
+            raise NoSpaceError("the disk is full", resource=str(beside))
+        write_atomic(path, data)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "write_atomic", full)
+        finish(run)
+    assert [e["event"] for e in _journal(run)[-2:]] == ["report failed", "closed"]
+
+
+def test_an_error_that_is_no_unicode(tmp_path: Path, clock: Clock, conductor: LocalConductor) -> None:
+    """A message with half of a surrogate pair, as JSON can have it: journal, state, record and report hold it."""
+    _script["a"] = _raise(RunError("the place said \udcff\ud800"))
+    run = declare(_plan(_step("a")), tmp_path, clock=clock)
+    with pytest.raises(StepFailedError):
+        execute(run, conductor)
+    assert finish(run).exit_code == 4
+    record = codec.load(RunRecord, run.directory.record.read_bytes(), "record")
+    assert "the place said \\udcff\\ud800" in record.steps[0].error
+    assert "the place said \\udcff\\ud800" in record.error
+    assert _journal(run)[-1]["event"] == "closed"
 
 
 def test_the_state_keeps_everything(tmp_path: Path) -> None:

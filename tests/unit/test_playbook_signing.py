@@ -32,6 +32,7 @@ from exitdrill.plan.drill import (
     Timestamps,
 )
 from exitdrill.playbook.actions.signing import signing_checks
+from exitdrill.playbook.asking import ask
 from exitdrill.playbook.conductor import Answer, LocalConductor
 from exitdrill.playbook.engine import execute, finish
 from exitdrill.playbook.run import Run, RunOptions, declare, reopen
@@ -143,6 +144,25 @@ def test_a_run_that_was_altered_is_not_taken_up(tmp_path: Path, conductor: Local
             reopen(run.directory.path)
     run.directory.journal.write_bytes(data)
     finish(reopen(run.directory.path))
+
+
+def test_a_refused_run_is_left_as_it_is(tmp_path: Path, conductor: LocalConductor) -> None:
+    """Neither a journal nor a plan that was altered is taken up, and the try changes nothing in the run's memory."""
+    run = declare(_plan(tmp_path), tmp_path / "runs")
+    execute(run, conductor)
+    finish(run)
+    plan, journal = run.directory.plan.read_bytes(), run.directory.journal.read_bytes()
+    run.directory.plan.write_bytes(plan.replace(b'"there"', b'"where"'))
+    with pytest.raises(EvidenceError, match="not the plan that was declared"):
+        reopen(run.directory.path)
+    run.directory.plan.write_bytes(plan)
+    run.directory.journal.write_bytes(journal.replace(b'"drill":"d"', b'"drill":"e"'))
+    with pytest.raises(EvidenceError, match="the journal was altered"):
+        reopen(run.directory.path)
+    run.directory.journal.write_bytes(journal)
+    again = reopen(run.directory.path)
+    assert again.session == 2
+    finish(again)
 
 
 def test_a_key_that_does_not_sign_is_not_ready(tmp_path: Path) -> None:
@@ -271,6 +291,25 @@ def test_a_signed_answer(tmp_path: Path) -> None:
     points = {s.checkpoint.size: s.checkpoint.root.hex() for s in stored_checkpoints(run.directory.checkpoints)}
     assert points[approval.journal_size] == approval.journal_root
     assert [e["n"] for e in _events(run, "person asked")] == [approval.journal_size - 1]
+
+
+def test_an_answer_in_the_runs_memory_alone_is_none(tmp_path: Path) -> None:
+    """Who can write the run's directory cannot approve: the journal must have the answer, signed by one who may."""
+    run = _asked(tmp_path, RunOptions())
+    run.state.put("approvals", "look", "Ada")
+    run.journal.record("person answered", step="look", name="Ada", signature="{}")
+    with pytest.raises(NotReadyError, match="waits for a person"):
+        execute(run, LocalConductor())
+    finish(run)
+
+
+def test_a_signed_answer_is_not_asked_for_again(tmp_path: Path) -> None:
+    """A process that ended between the answer and its step: the next one finds the answer in the journal."""
+    run = _asked(tmp_path, RunOptions({"look": "Ada"}, {"Ada": str(tmp_path / "ada.pem")}))
+    (step,) = _LOOK.steps
+    assert [ask(run, LocalConductor(), step).name for _ in range(2)] == ["Ada", "Ada"]
+    assert len(_events(run, "person asked")) == 1
+    finish(run)
 
 
 def test_an_answer_needs_no_key_where_none_is_listed(tmp_path: Path) -> None:

@@ -89,6 +89,10 @@ def _assets(plan: DrillPlan, record: RunRecord) -> Iterator[Finding]:
                 text,
                 "put the cause right before the next drill with overlap",
             )
+        if asset.roots is not None and (why := asset.roots.source.why_not):
+            text = f"no manifest roots, so that nothing can be proven of single objects: {why}"
+            remedy = "give the step that seals a longer timeout, or report the fault; the ledger has every object"
+            yield finding("no-roots", Severity.WARNING, asset.name, text, remedy)
         if asset.error:
             remedy = "put the cause right and run the drill again"
             yield finding(

@@ -63,16 +63,17 @@ def prove(
 
 
 def _proved(runs: Path, run: str, asset: str | None, key: str, at: str) -> "Proof":
-    """Raises UsageError, EvidenceError if the ledger does not lead to the root that was sealed."""
+    """Raises UsageError, EvidenceError if record or ledger are not those that were sealed."""
     from exitdrill.cli.stored import load_record
     from exitdrill.evidence.manifest import Place, RunLedgers
     from exitdrill.evidence.proof import prove as proof_of
+    from exitdrill.evidence.sealed import seal_state
     from exitdrill.playbook.run import find
     from exitdrill.transfer.layout import RunDirectory
 
     path = find(runs, run)
     directory, record = RunDirectory(path), load_record(path)
-    directory.facts()
+    seal_state(path)  # the record is the one that was sealed
     measured = _chosen(record.assets, asset, path.name)
     found = proof_of(directory.id, RunLedgers(directory), measured, Place(at), key)
     sealed = None if measured.roots is None else getattr(measured.roots, at).root

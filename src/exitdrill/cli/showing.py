@@ -58,7 +58,7 @@ def _sealed(run: Stored) -> list[str]:
     if state.first_token is None or state.last_token is None:
         return [signed, "not timestamped"]
     between = f"{format_utc(state.first_token)} to {format_utc(state.last_token)}"
-    return [signed, f"timestamped {state.tokens} times by an authority's clock, {between}"]
+    return [signed, f"timestamped {state.tokens} times, {between} (the authority's signatures are not checked here)"]
 
 
 def _ended(run: Stored, record: RunRecord) -> None:

@@ -3,7 +3,8 @@
 One line of canonical JSON (RFC 8785) an event: ``n`` (from 0), ``utc``, ``elapsed_ns`` (drill time), ``session``,
 ``event`` and its facts. A line is fsynced before `record` returns. A crash can tear the last line only; the next
 process cuts it off and says so in a line of its own. Canonical JSON has no whole numbers of 2**53 and more (and
-104 days have that many nanoseconds): those are written as strings of digits, as RFC 7493 says.
+104 days have that many nanoseconds): those are written as strings of digits, as RFC 7493 says. Nor has it halves of
+surrogate pairs, which texts from outside may have: those are written out (`exitdrill.model.codec.utf8`).
 
 The journal is a log as RFC 6962 has it: the bytes of each line, without its line end, are a leaf. While it is written
 the right edge of the tree is kept; who opens it reads it from its start, and says what roots it must have had at
@@ -24,12 +25,15 @@ import rfc8785
 from exitdrill.clock import DrillClock, format_utc
 from exitdrill.errors import EvidenceError
 from exitdrill.evidence.merkle import Frontier
+from exitdrill.model.codec import utf8
 from exitdrill.model.journal import Json
 from exitdrill.transfer.layout import disk_errors, fsync_directory
 
 __all__ = ["Journal", "read_journal", "read_tree"]
 
 _EXACT_MAX = 2**53 - 1
+_LINE_MAX_BYTES = 64 * 1024 * 1024
+"""No line of ours comes near it: a file that is one endless line must not fill the memory of who reads it."""
 _ALTERED = "nothing can be proven by this run any more: keep its directory as it is, and find out who changed it"
 
 
@@ -97,14 +101,14 @@ class Journal:
 
 
 def _exact(value: Any) -> Any:
-    """The value with whole numbers that JSON's doubles cannot hold as strings."""
+    """The value with whole numbers that JSON's doubles cannot hold as strings, and texts that UTF-8 can hold."""
     if isinstance(value, Mapping):
-        return {name: _exact(item) for name, item in value.items()}
+        return {utf8(name): _exact(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_exact(item) for item in value]
     if isinstance(value, int) and abs(value) > _EXACT_MAX:
         return str(value)
-    return value
+    return utf8(value) if isinstance(value, str) else value
 
 
 def _repair(path: Path) -> int:
@@ -169,7 +173,9 @@ def _compare(path: Path, tree: Frontier, roots: Mapping[int, bytes]) -> None:
 def _lines(path: Path) -> Iterator[tuple[bytes, Mapping[str, Any]]]:
     """The whole lines without their ends, and what they say."""
     with path.open("rb") as file:
-        for number, line in enumerate(file):
+        for number, line in enumerate(iter(lambda: file.readline(_LINE_MAX_BYTES), b"")):
+            if len(line) == _LINE_MAX_BYTES:
+                raise EvidenceError("too long for a line", resource=f"{path.name}, line {number + 1}")
             if not line.endswith(b"\n"):
                 return  # torn by a crash, or just being written
             try:

@@ -59,6 +59,8 @@ __all__ = [
 
 _BATCH = 4096
 _ENVELOPES = 8 * _BATCH
+_SHORT_CHARACTERS = 512
+"""Of an envelope that is worth remembering: memory does not depend on how much metadata objects have."""
 _MAPS = frozenset({"user", "tags"})
 _SURVIVING = tuple(sorted((*Envelope.HEADERS, *_MAPS)))
 _quoted = json.encoder.encode_basestring
@@ -146,7 +148,6 @@ def encode(fields: Fields) -> bytes:
     return head + b"\1" + digest + metadata
 
 
-@lru_cache(maxsize=_ENVELOPES)
 def metadata_digest(envelope: str, losses: str) -> bytes:
     """The SHA-256 of what of an envelope is meant to survive, as canonical JSON (RFC 8785).
 
@@ -157,6 +158,16 @@ def metadata_digest(envelope: str, losses: str) -> bytes:
     Raises:
         EvidenceError: Not an envelope, or not losses.
     """
+    remembered = len(envelope) + len(losses) <= _SHORT_CHARACTERS
+    return _remembered(envelope, losses) if remembered else _digest(envelope, losses)
+
+
+@lru_cache(maxsize=_ENVELOPES)
+def _remembered(envelope: str, losses: str) -> bytes:
+    return _digest(envelope, losses)
+
+
+def _digest(envelope: str, losses: str) -> bytes:
     try:
         given = from_json(envelope, allow_inf_nan=False)
         if losses != _NOTHING:

@@ -87,7 +87,7 @@ class Seal:
         self._announced: set[str] | None = None
         self._lock = threading.Lock()
         self._asking: list[_Asking] = []
-        self._ended = False
+        self._ended = self._said_public = False
 
     def announce(self, threshold: int) -> None:
         """Say in the journal which keys sign, and whose clock vouches; put their public halves into the directory."""
@@ -100,7 +100,7 @@ class Seal:
             timestamps=None if self._authority is None else self._authority.url,
         )
         self._announced = {key.id for key in keys}
-        keep_public(self._directory.path, keys)
+        self._keep_public(keys)
         for error in errors:
             self._journal.record("signing failed", error=str(error))
         if self._authority is None:
@@ -136,7 +136,7 @@ class Seal:
         made = {signature.key_id for signature in note.signatures}
         self._signed = tuple(signer for signer in signers if key_id(point.origin, signer.key) in made)
         if note.signatures:
-            keep_public(self._directory.path, [signer.key for signer in signers])
+            self._keep_public([signer.key for signer in signers])
             path = write_checkpoint(self._directory.checkpoints, self._number + 1, size, note)
             self._head, self._number = point, self._number + 1
             if timestamp and self._authority is not None:
@@ -153,6 +153,16 @@ class Seal:
         if late:
             self._journal.record("signers added", keys=_listed(late))
             self._announced |= {key.id for key in late}
+
+    def _keep_public(self, keys: Sequence[PublicKey]) -> None:
+        """Beside the journal, for convenience: a file there that is no key costs the drill nothing."""
+        try:
+            keep_public(self._directory.path, keys)
+        except SigningError as error:
+            if not self._said_public:
+                self._said_public = True
+                what = f"public keys are not kept in the run's directory: {error}"
+                self._journal.record("signing failed", error=what)
 
     def _ask(self, authority: Authority, number: int, path: Path, message: bytes) -> None:
         def work() -> None:

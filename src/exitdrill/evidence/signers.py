@@ -6,6 +6,9 @@ A key is named by the path of a PEM file (PKCS#8, no passphrase), by the PEM tex
 they sign: every signature is verified before it leaves this module, so that a token that holds another key is found
 out at once and not by an auditor.
 
+Tokens and services get half a minute for a signature: a drill's clock runs while one is made, and a service that is
+away can hold its library for minutes, a token for ever. One that is late is not asked again before it has answered.
+
 Tokens and services are reached through securesystemslib's signers. Keys in files are not, though it reads the same
 files and makes the same signatures: to import it is to import every cloud's SDK, and a drill's clock runs meanwhile.
 """
@@ -15,6 +18,7 @@ import stat
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -24,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from exitdrill.errors import EvidenceError, ExitdrillError, SigningError
 from exitdrill.evidence.publickey import PublicKey
+from exitdrill.evidence.within import Busy
 from exitdrill.plan.drill import SigningKey
 from exitdrill.plan.secrets import resolve
 
@@ -31,6 +36,7 @@ __all__ = ["Signer", "open_key", "open_pem", "open_signer"]
 
 _FILE_MAX_BYTES = 64 * 1024
 _FILE_SCHEMES = ("file2", "file")
+_LIMIT_SECONDS = 30.0
 _EXTRAS = {
     "hsm": "'exitdrill[hsm]'",
     "awskms": "'exitdrill[awskms]'",
@@ -198,10 +204,11 @@ def _open_uri(uri: str, scheme: str, public: PublicKey | None, pin: str | None, 
     except ImportError as exc:
         raise missing from exc
     key = SSlibKey.from_crypto(public.crypto, public.id)
+    busy: Busy[Any] = Busy(_LIMIT_SECONDS)
     try:
-        inner = AnySigner.from_priv_key_uri(uri, key, lambda _which: pin or "")
+        inner = busy.call(lambda: AnySigner.from_priv_key_uri(uri, key, lambda _which: pin or ""))
     except UnsupportedLibraryError as exc:
         raise missing from exc
     except Exception as exc:  # tokens and services raise whatever their libraries do
         raise SigningError(f"cannot be opened: {_reason(exc)}", resource=name) from exc
-    return Signer(lambda message: bytes.fromhex(inner.sign(message).signature), public, name)
+    return Signer(lambda message: bytes.fromhex(busy.call(lambda: inner.sign(message)).signature), public, name)

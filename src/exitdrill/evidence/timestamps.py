@@ -33,11 +33,14 @@ from rfc3161_client.tsp import PKIStatus
 
 from exitdrill.clock import Clock, Stopwatch
 from exitdrill.errors import TimestampError
+from exitdrill.evidence.within import Busy
 
-__all__ = ["Authority", "Bounds", "Token", "bounds", "load_roots", "read_token"]
+__all__ = ["TOKEN_MAX_BYTES", "Authority", "Bounds", "Token", "bounds", "load_roots", "read_token"]
 
-_TOKEN_MAX_BYTES = 64 * 1024
+TOKEN_MAX_BYTES = 64 * 1024
 _PIECE_BYTES = 8192
+_LIMITS = 3
+"""How many time limits an answer may take in all: to connect, to wait, to read."""
 _ROOTS_MAX_BYTES = 1024 * 1024
 _DIGESTS = {"2.16.840.1.101.3.4.2.1": sha256, "2.16.840.1.101.3.4.2.3": sha512}
 
@@ -161,7 +164,13 @@ class Authority:
     def stamp(self, message: bytes) -> Token:
         """Ask for a token over these bytes. Raises TimestampError; takes three times the time limit at most."""
         request = TimestampRequestBuilder().data(message).hash_algorithm(HashAlgorithm.SHA256).build()
-        return read_token(self._ask(request.as_bytes()), message, self.roots, request.nonce)
+        query = request.as_bytes()
+        try:
+            # Limits on single reads bound neither headers that come byte by byte nor a chain of redirections.
+            answer = Busy[bytes](_LIMITS * self.timeout_seconds).call(lambda: self._ask(query))
+        except TimeoutError as exc:
+            raise TimestampError(f"does not answer: {exc}", resource=self.url) from exc
+        return read_token(answer, message, self.roots, request.nonce)
 
     def _ask(self, query: bytes) -> bytes:
         headers = {"Content-Type": "application/timestamp-query", "Accept": "application/timestamp-reply"}
@@ -172,8 +181,8 @@ class Authority:
             with urllib.request.urlopen(request, timeout=self.timeout_seconds) as response:  # noqa: S310 - as above
                 while piece := response.read1(_PIECE_BYTES):
                     answer += piece
-                    if len(answer) > _TOKEN_MAX_BYTES:
-                        raise TimestampError(f"answers with more than {_TOKEN_MAX_BYTES} bytes", resource=self.url)
+                    if len(answer) > TOKEN_MAX_BYTES:
+                        raise TimestampError(f"answers with more than {TOKEN_MAX_BYTES} bytes", resource=self.url)
                     if watch.elapsed_seconds > self.timeout_seconds:
                         raise TimestampError(f"takes longer than {self.timeout_seconds:g} s", resource=self.url)
         except urllib.error.HTTPError as exc:

@@ -2,16 +2,19 @@
 
 Rules. The journal is signed before a person is asked and after the answer. An answer that the person signed is over
 the journal as it was when the question was put, and is verified before it counts. Where the drill names the keys of
-those who may answer, an answer that none of them signed is none: the run stops, and a resume asks again.
+those who may answer, an answer that none of them signed is none: the run stops, and a resume asks again. Nor is one
+that the run's memory has and the journal has not, with such a signature.
 """
 
 from pathlib import Path
 
 from exitdrill.clock import Lap
 from exitdrill.errors import EvidenceError, SigningError, StoppedError
-from exitdrill.evidence.approval import Approval, sign_approval, verify_approval
+from exitdrill.evidence.approval import Approval, open_approval, sign_approval, verify_approval
+from exitdrill.evidence.journal import read_journal
 from exitdrill.evidence.publickey import PublicKey
 from exitdrill.evidence.signers import open_key
+from exitdrill.model.codec import utf8
 from exitdrill.plan.drill import Step
 from exitdrill.playbook.action import MANUAL
 from exitdrill.playbook.conductor import Answer, Conductor, Question
@@ -28,7 +31,7 @@ def ask(run: Run, conductor: Conductor, step: Step) -> Answer:
         StoppedError: The person declines, or the answer is not signed by one who may give it.
     """
     kept = run.state.get("approvals", step.id)
-    if isinstance(kept, str):
+    if isinstance(kept, str) and _stands(run, step.id):
         return Answer(kept)
     kind = MANUAL if step.uses == MANUAL else "approval"
     question = Question(step.id, kind, step.why, step.by_hand, step.id in run.plan.evidence.approvers)
@@ -42,7 +45,7 @@ def ask(run: Run, conductor: Conductor, step: Step) -> Answer:
     finally:
         lap = stop()
         run.state.lap(Lap(lap.name, lap.started_utc, lap.start_elapsed_ns, lap.duration_ns, lap.duration_ns))
-    approval = Approval(run.plan.digest, run.id, step.id, kind, answer.name, size, root.hex())
+    approval = Approval(run.plan.digest, run.id, step.id, kind, utf8(answer.name), size, root.hex())
     envelope = _signed(run, approval, answer)
     run.journal.record(
         "person answered", step=step.id, kind=kind, name=answer.name, note=answer.note, signature=envelope
@@ -50,6 +53,28 @@ def ask(run: Run, conductor: Conductor, step: Step) -> Answer:
     run.state.put("approvals", step.id, answer.name)
     run.seal.checkpoint()
     return answer
+
+
+def _stands(run: Run, step: str) -> bool:
+    """Whether an answer of an earlier process counts: where it must be signed, the journal has to have it, signed."""
+    listed = run.plan.evidence.approvers.get(step)
+    if listed is None:
+        return True
+    given = [e for e in read_journal(run.directory.journal) if e["event"] == "person answered" and e["step"] == step]
+    return any(_is_signed(run, step, str(event.get("signature")), listed) for event in given)
+
+
+def _is_signed(run: Run, step: str, envelope: str, listed: tuple[str, ...]) -> bool:
+    try:
+        approval, _ = open_approval(envelope, _keys(run, listed), step)
+    except EvidenceError:
+        return False  # the person is asked again
+    return (approval.plan_digest, approval.run, approval.step) == (run.plan.digest, run.id, step)
+
+
+def _keys(run: Run, listed: tuple[str, ...]) -> list[PublicKey]:
+    """The public keys of those who may answer. Raises SigningError."""
+    return [PublicKey.load(run.base / Path(name).expanduser()) for name in listed]
 
 
 def _signed(run: Run, approval: Approval, answer: Answer) -> str | None:
@@ -73,7 +98,7 @@ def _envelope(run: Run, approval: Approval, path: str | None, listed: tuple[str,
     if path is None:
         raise SigningError(f"the answer of {approval.name} is not signed", hint=f"--approver-key {approval.name}=PATH")
     signer = open_key(path, Path.cwd())
-    keys = [signer.key] if listed is None else [PublicKey.load(run.base / Path(name).expanduser()) for name in listed]
+    keys = [signer.key] if listed is None else _keys(run, listed)
     envelope = sign_approval(approval, signer)
     verify_approval(envelope, approval, keys, f"the answer of {approval.name}")
     return envelope

@@ -23,7 +23,7 @@ from exitdrill.errors import (
     can_resume,
 )
 from exitdrill.model import codec
-from exitdrill.model.record import EARLY_REBUILD, RunStatus, StepRecord, StepStatus
+from exitdrill.model.record import EARLY_REBUILD, RunRecord, RunStatus, StepRecord, StepStatus
 from exitdrill.model.verdict import Verdict
 from exitdrill.plan.drill import Asset, Phase, Step
 from exitdrill.playbook.action import MANUAL, Action, StepContext, action, side_by_side
@@ -313,19 +313,32 @@ def finish(run: Run) -> Verdict:
             return _close(run)
         except NoSpaceError:
             run.directory.free_reserve()
-            return _close(run)
+            return _close(run, last=True)
     finally:
         run.close()
 
 
-def _close(run: Run) -> Verdict:
+def _write_report(run: Run, record: RunRecord, verdict: Verdict, *, last: bool) -> None:
+    """The page for people. It can be made again from what is on disk: what fails here is said, and costs no more."""
+    try:
+        page = encode("html", run.plan, record, verdict, Options(files=run.directory.report_digests()))
+        write_atomic(run.directory.report, page)
+    except Exception as error:  # a fault in a template must not cost the run its seal and its exit code
+        if isinstance(error, NoSpaceError) and not last:
+            raise  # `finish` gives the reserve back, and tries again
+        text = str(error) if isinstance(error, ExitdrillError) else f"unexpected {type(error).__name__}: {error}"
+        run.journal.record("report failed", error=text)
+        again = f"exitdrill report {run.id} --format html -o FILE"
+        run.options.progress.note(f"{run.directory.report.name} was not written: {text}; try: {again}")
+
+
+def _close(run: Run, *, last: bool = False) -> Verdict:
     note_clock_step(run)
     record = run_record(run, _status(run))
     verdict = assess(run.plan, record)
     write_atomic(run.directory.record, codec.dump(record))
     write_atomic(run.directory.verdict, codec.dump(verdict))
-    options = Options(files=run.directory.report_digests())
-    write_atomic(run.directory.report, encode("html", run.plan, record, verdict, options))
+    _write_report(run, record, verdict, last=last)
     digests = {
         path.name: sha256(path.read_bytes()).hexdigest() for path in (run.directory.record, run.directory.verdict)
     }

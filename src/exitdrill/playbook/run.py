@@ -16,9 +16,9 @@ from exitdrill import plan as plans
 from exitdrill.assets.interface import AssetContext
 from exitdrill.clock import Clock, DrillClock, SystemClock, format_utc, parse_utc
 from exitdrill.emulator import Running
-from exitdrill.errors import RunError, UsageError
+from exitdrill.errors import EvidenceError, RunError, UsageError
 from exitdrill.evidence.checkpoints import roots
-from exitdrill.evidence.journal import Journal, read_journal
+from exitdrill.evidence.journal import Journal, read_journal, read_tree
 from exitdrill.evidence.seal import Seal
 from exitdrill.model.journal import Json
 from exitdrill.plan.drill import Asset, DrillPlan, Step
@@ -250,7 +250,7 @@ def reopen(path: Path, options: RunOptions | None = None, clock: Clock | None = 
         UsageError: There is no such run.
         RunLockedError: Another process is at work on it.
         RunError: It was made by another version, or is damaged.
-        EvidenceError: Its journal is not the one that its checkpoints cover.
+        EvidenceError: Its journal is not the one that its checkpoints cover, or its plan not the one declared.
     """
     clock = clock or SystemClock()
     directory = RunDirectory(path.resolve())
@@ -258,7 +258,10 @@ def reopen(path: Path, options: RunOptions | None = None, clock: Clock | None = 
     with ExitStack() as undo:
         lock = undo.enter_context(directory.lock())
         plan = plans.from_json(json.loads(directory.plan.read_bytes()))
-        last, seeds, pinned = _last_event(directory)
+        # First of all: of a run that was altered nothing is believed, and nothing is changed.
+        covered = roots(directory.checkpoints, facts.run_id)
+        read_tree(directory.journal, covered)
+        last, seeds, pinned = _last_event(directory, plan)
         last_utc = parse_utc(str(last["utc"]))
         behind_seconds = (clock.utc_now() - last_utc).total_seconds()
         t0 = parse_utc(facts.t0_utc)
@@ -268,7 +271,7 @@ def reopen(path: Path, options: RunOptions | None = None, clock: Clock | None = 
         session = int(str(state.get("run", "sessions") or 1)) + 1
         state.put("run", "sessions", session)
         state.put("run", "status", None)
-        journal = Journal(directory.journal, drill_clock, session, roots(directory.checkpoints, facts.run_id))
+        journal = Journal(directory.journal, drill_clock, session, covered)
         undo.callback(journal.close)
         journal.record("resumed", downtime_ns=downtime.duration_ns, tool_version=__version__)
         state.lap(downtime)
@@ -288,13 +291,23 @@ def reopen(path: Path, options: RunOptions | None = None, clock: Clock | None = 
     return run
 
 
-def _last_event(directory: RunDirectory) -> tuple[Mapping[str, Json], dict[str, str], bool]:
-    """The journal's last line, the seeds in it, and whether it names the run before. Raises RunError, EvidenceError."""
+def _last_event(directory: RunDirectory, plan: DrillPlan) -> tuple[Mapping[str, Json], dict[str, str], bool]:
+    """The journal's last line, the seeds in it, and whether it names the run before.
+
+    Raises RunError, and EvidenceError for another plan than the one declared.
+    """
     last: Mapping[str, Json] | None = None
     seeds: dict[str, str] = {}
     pinned = False
     for event in read_journal(directory.journal):
         last = event
+        if event["event"] == "declared" and event["plan_digest"] != plan.digest:
+            raise EvidenceError(
+                "is not the plan that was declared",
+                resource=directory.plan.name,
+                expected=f"digest {event['plan_digest']}",
+                hint="put the plan back as it was; a drill with another plan is another run",
+            )
         if event["event"] == "sample seed":
             seeds[str(event["asset"])] = str(event["seed"])
         pinned = pinned or event["event"] == EVENT

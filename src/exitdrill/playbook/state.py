@@ -14,6 +14,7 @@ from threading import Lock
 
 from exitdrill.clock import Lap, format_utc, parse_utc
 from exitdrill.errors import ExitdrillError, NoSpaceError, RunError
+from exitdrill.model.codec import utf8
 from exitdrill.model.journal import Json
 from exitdrill.model.record import Check, StepRecord, StepStatus
 
@@ -64,7 +65,7 @@ class State:
 
     def _do(self, statement: str, *values: object) -> list[tuple[object, ...]]:
         with self._lock, self._guarded():
-            return self._db.execute(statement, values).fetchall()
+            return self._db.execute(statement, [utf8(v) if isinstance(v, str) else v for v in values]).fetchall()
 
     def get(self, scope: str, name: str) -> Json:
         """A fact, or None."""

@@ -29,6 +29,8 @@ from exitdrill.transfer.layout import write_atomic
 __all__ = ["Declare", "Preflight", "Seal", "Sever", "Teardown"]
 
 _CLOCK_TOLERANCE_SECONDS = 60.0
+_ROOTS_SHARE = 0.9
+"""Of the seal step's timeout; after that the manifests' roots are given up, and not the step."""
 
 
 class Declare(Action):
@@ -163,10 +165,12 @@ class Seal(Action):
     def run(self, ctx: StepContext) -> None:
         """As `Action.run`."""
         run = ctx.run
+        limit_ns = int(ctx.step.timeout.total_seconds() * _ROOTS_SHARE * 1_000_000_000)
+        until_ns = run.clock.clock.monotonic_ns() + limit_ns
         if load_cut(run.directory.cut) is not None:
             run.state.put("cut", "probed again", probe_cut(run, ctx.conductor))
         for asset in run.plan.assets:
-            keep_roots(run, asset)
+            keep_roots(run, asset, until_ns)
         data = codec.dump(run_record(run, RunStatus.RUNNING))
         write_atomic(run.directory.record, data)
 
