@@ -10,9 +10,9 @@ import pytest
 
 from drilling import Field
 from exitdrill.emulator import Running
+from exitdrill.evidence.findings import pinned
 from exitdrill.model import codec
 from exitdrill.model.record import RunRecord
-from exitdrill.playbook.previous import pinned
 
 _POLICY = """\
 exitdrill: 1
@@ -93,6 +93,10 @@ def test_findings_are_followed_from_run_to_run(field: Callable[[Running], Field]
         assert shown.code == 0, shown.err
         assert "still open, overdue" in " ".join(shown.out.split())
         assert not {"\x1b", "\u202e"} & set(shown.out)
+    checked = there.exitdrill("verify", "last", "--key", str(third / "signer.pub"), "--json")
+    assert checked.code == 0, checked.out + checked.err
+    (row,) = [row for row in json.loads(checked.out)["checks"] if row["id"] == "previous"]
+    assert (row["result"], second.name in row["said"]) == ("checked", True)
     assert "<script>" not in shown.out
     assert "[x](" not in shown.out.replace("\\[x\\](", "")
 

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from exitdrill.errors import EvidenceError, UsageError
+from exitdrill.evidence.findings import PREVIOUS, pinned
 from exitdrill.evidence.journal import read_journal
 from exitdrill.model.findings import EarlierFinding
 from exitdrill.plan.drill import DrillPlan
 from exitdrill.playbook.engine import finish
-from exitdrill.playbook.previous import EVENT, keep_previous, known_previous, pinned
+from exitdrill.playbook.previous import keep_previous, known_previous
 from exitdrill.playbook.run import Run, RunOptions, declare, reopen
 from exitdrill.playbook.standing import findings_of
 from exitdrill.testing.runs import make_plan
@@ -37,7 +38,7 @@ def _ended(plan: DrillPlan, runs: Path) -> Run:
 
 
 def _events(run: Run) -> list[Any]:
-    return [event for event in read_journal(run.directory.journal) if event["event"] == EVENT]
+    return [event for event in read_journal(run.directory.journal) if event["event"] == PREVIOUS]
 
 
 def test_the_newest_run_of_the_same_drill_with_a_verdict_is_the_one_before(tmp_path: Path, plan: DrillPlan) -> None:

@@ -30,12 +30,24 @@ from exitdrill.evidence.checkpoints import keep_public, public_keys, roots
 from exitdrill.evidence.journal import read_tree
 from exitdrill.evidence.publickey import PublicKey
 from exitdrill.evidence.signers import Signer
-from exitdrill.model.findings import Severity
+from exitdrill.model.findings import PreviousRun, Severity
 from exitdrill.transfer.layout import RunDirectory, disk_errors, fsync_directory, write_atomic
 
-__all__ = ["ADDITION_TYPE", "Addition", "Additions", "Kind", "add", "open_addition", "read_additions"]
+__all__ = [
+    "ADDITION_TYPE",
+    "PREVIOUS",
+    "Addition",
+    "Additions",
+    "Kind",
+    "add",
+    "open_addition",
+    "pinned",
+    "read_additions",
+]
 
 ADDITION_TYPE = "application/vnd.exitdrill.finding+json"
+PREVIOUS = "previous run"
+"""The journal's event that says which run's findings are followed."""
 
 _NAME = re.compile(r"[0-9]{4}\.json")
 _FILE_MAX_BYTES = 256 * 1024
@@ -245,3 +257,8 @@ def _journal(directory: RunDirectory, addition: Addition, resource: str) -> None
         read_tree(directory.journal, {addition.journal_size: root})
     except EvidenceError as error:
         raise EvidenceError(f"signed over another journal: {error.what}", resource=resource) from error
+
+
+def pinned(found: PreviousRun) -> str:
+    """The SHA-256, in hexadecimal, of the canonical JSON (RFC 8785) of what was taken of a run before."""
+    return sha256(rfc8785.dumps(TypeAdapter(PreviousRun).dump_python(found, mode="json"))).hexdigest()

@@ -7,13 +7,12 @@ drill from being declared: what cannot be read or believed is named.
 """
 
 import json
-from hashlib import sha256
 from pathlib import Path
 
-import rfc8785
 from pydantic import TypeAdapter
 
 from exitdrill.errors import ExitdrillError
+from exitdrill.evidence.findings import PREVIOUS, pinned
 from exitdrill.evidence.journal import Journal
 from exitdrill.model.findings import PreviousRun
 from exitdrill.model.journal import Json
@@ -21,10 +20,7 @@ from exitdrill.playbook.standing import findings_of
 from exitdrill.playbook.state import State
 from exitdrill.transfer.layout import RunDirectory
 
-__all__ = ["EVENT", "find_previous", "keep_previous", "known_previous", "pinned"]
-
-EVENT = "previous run"
-"""The journal's."""
+__all__ = ["find_previous", "keep_previous", "known_previous"]
 
 _KEPT = ("run", "previous")
 _PLAN_MAX_BYTES = 16 * 1024 * 1024
@@ -71,12 +67,7 @@ def keep_previous(found: PreviousRun | None, state: State, journal: Journal) -> 
     plain: Json = TypeAdapter(PreviousRun | None).dump_python(found, mode="json")
     state.put(*_KEPT, plain)
     if found is not None:
-        journal.record(EVENT, run=found.run_id, verdict_sha256=found.verdict_sha256, findings_sha256=pinned(found))
-
-
-def pinned(found: PreviousRun) -> str:
-    """The SHA-256, in hexadecimal, of the canonical JSON (RFC 8785) of what was taken."""
-    return sha256(rfc8785.dumps(TypeAdapter(PreviousRun).dump_python(found, mode="json"))).hexdigest()
+        journal.record(PREVIOUS, run=found.run_id, verdict_sha256=found.verdict_sha256, findings_sha256=pinned(found))
 
 
 def known_previous(state: State) -> PreviousRun | None:

@@ -18,11 +18,12 @@ from exitdrill.clock import Clock, DrillClock, SystemClock, format_utc, parse_ut
 from exitdrill.emulator import Running
 from exitdrill.errors import EvidenceError, RunError, UsageError
 from exitdrill.evidence.checkpoints import roots
+from exitdrill.evidence.findings import PREVIOUS
 from exitdrill.evidence.journal import Journal, read_journal, read_tree
 from exitdrill.evidence.seal import Seal
 from exitdrill.model.journal import Json
 from exitdrill.plan.drill import Asset, DrillPlan, Step
-from exitdrill.playbook.previous import EVENT, find_previous, keep_previous, known_previous
+from exitdrill.playbook.previous import find_previous, keep_previous, known_previous
 from exitdrill.playbook.sealing import make_seal
 from exitdrill.playbook.state import AssetFacts, State
 from exitdrill.transfer.client import run_job
@@ -310,7 +311,7 @@ def _last_event(directory: RunDirectory, plan: DrillPlan) -> tuple[Mapping[str, 
             )
         if event["event"] == "sample seed":
             seeds[str(event["asset"])] = str(event["seed"])
-        pinned = pinned or event["event"] == EVENT
+        pinned = pinned or event["event"] == PREVIOUS
     if last is None:
         raise RunError("the journal is empty: the drill was never declared", resource=str(directory.path))
     return last, seeds, pinned

@@ -35,6 +35,7 @@ _CHECKS: tuple[tuple[str, str, Check], ...] = (
     ("approvals", "who approved", seal.approvals),
     ("seeds", "samples were fixed beforehand", account.seeds),
     ("closed", "record and verdict are the journal's", account.closed),
+    ("previous", "findings of the run before", account.previous),
     ("times", "start, end and clocks", account.times),
     ("rta", "the RTA, from the journal", account.rta),
     ("laps", "laps, from the journal", account.laps),

@@ -19,12 +19,13 @@ from exitdrill.evidence.bundle import files_digest, is_bound
 from exitdrill.evidence.checking.case import Case, Event
 from exitdrill.evidence.checking.rows import Given, Unchecked
 from exitdrill.evidence.checking.seal import AUTHORITY
+from exitdrill.evidence.findings import PREVIOUS, pinned
 from exitdrill.evidence.index import PAYLOAD
-from exitdrill.model.human import count, duration
+from exitdrill.model.human import count, duration, safe
 from exitdrill.model.journal import Json
 from exitdrill.model.verdict import Verdict
 
-__all__ = ["closed", "cut", "laps", "plan", "rta", "seeds", "steps", "teardown", "times", "verdict"]
+__all__ = ["closed", "cut", "laps", "plan", "previous", "rta", "seeds", "steps", "teardown", "times", "verdict"]
 
 _NS = 1_000_000_000
 _SLACK_NS = 60 * _NS
@@ -71,6 +72,22 @@ def closed(case: Case, given: Given) -> str:  # noqa: ARG001
     if event.facts.get("files") != {"number": len(bound), "sha256": files_digest(bound)}:
         raise EvidenceError("not the files that the journal was closed with", resource="journal.jsonl")
     return f"record, verdict and {count(len(bound), 'file')} are those with which the journal was closed"
+
+
+def previous(case: Case, given: Given) -> str | Unchecked:  # noqa: ARG001
+    """What the record holds of the run before is what was taken of it when this one was declared."""
+    events, found = case.named(PREVIOUS), case.record.previous
+    if found is None:
+        if events:
+            raise EvidenceError("the record leaves out the run before, which the journal names", resource="record.json")
+        return Unchecked("no earlier run of this drill was there when it was declared")
+    if len(events) != 1:
+        raise EvidenceError("the journal does not name the run before, once", resource="journal.jsonl")
+    _same("the run before", found.run_id, events[0].text("run"))
+    _same("the digest of its findings", pinned(found), events[0].text("findings_sha256"))
+    _same("the digest of its verdict", found.verdict_sha256, events[0].facts.get("verdict_sha256"))
+    findings = count(len(found.findings), "finding")
+    return f"{findings} of run {safe(found.run_id)}, as taken when this one was declared"
 
 
 def times(case: Case, given: Given) -> str:  # noqa: ARG001
