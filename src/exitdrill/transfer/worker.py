@@ -29,8 +29,6 @@ from exitdrill.transfer.partrun import Meter
 
 _TICK_SECONDS = 0.5
 _GRACE_SECONDS = 60.0
-_OWN_THREADS = 2
-"""The one that works and the one that listens."""
 _CLAIM_SECONDS = 120.0
 """How long to wait for a worker that lost its parent to end: longer than its grace."""
 
@@ -86,6 +84,7 @@ class _Worker:
         self._wire, self._stopped = wire, stopped
         self._cut: Cut | None = None
         self._began = False
+        self._own_threads = threading.active_count()
 
     def carry_out(self, job: Job) -> bool:
         """Answer one job; whether another may follow."""
@@ -104,7 +103,7 @@ class _Worker:
             finally:
                 claim.close()
         cost = {name: getattr(tally, name) for name in ("retries", "throttled", "waited_ns", "limited_ns")}
-        stays = not self._stopped() and threading.active_count() == _OWN_THREADS
+        stays = not self._stopped() and threading.active_count() <= self._own_threads
         self._wire.say("result", facts=facts, stays=stays, **cost)
         return stays
 
