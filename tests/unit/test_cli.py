@@ -235,7 +235,7 @@ class TestRuns:
         assert ran.json["verdict"]["judgement"] == "met"
         assert "evacuate begins; " in ran.err
         assert "evacuate files: 20 objects" in ran.err
-        assert "the same as a page: " in ran.err
+        assert "all of it as a page, with the clauses it answers: " in ran.err
         (asset,) = ran.json["record"]["assets"]
         for leg in ("evacuate", "rebuild"):
             assert sum(asset[leg]["throughput"]["objects"]) == 20

@@ -37,6 +37,8 @@ __all__ = ["carry_out", "hide_secrets", "print_report", "trace_to"]
 
 _TRACE = "unexpected.txt"
 _POLL_SECONDS = 0.2
+_LONG = frozenset({"clauses"})
+"""What the screen does without: three hundred lines, which the page has."""
 _LOOKING = frozenset({"drill.declare", "preflight.check", "assets.inventory"})
 """Actions that change nothing and take no tasks worth showing: they do not wait for Prefect."""
 
@@ -71,7 +73,7 @@ def carry_out(run: "Run", screen: Screen, *, prefect: bool, as_json: bool, verbo
     if as_json or not isinstance(ended, StoppedError | NotReadyError):
         print_report(path, plan, verdict, "json" if as_json else "text")
         if run.directory.report.exists():
-            err(f"the same as a page: {run.directory.report}")
+            err(f"all of it as a page, with the clauses it answers: {run.directory.report}")
         bundle = bundle_of(path)
         if bundle is not None:
             err(f"evidence bundle: {bundle[0]}; check it with: {bundle[1]}")
@@ -235,9 +237,9 @@ def _passwords(url: str) -> tuple[str, ...]:
 def print_report(
     path: Path, plan: "DrillPlan", verdict: "Verdict", format_: str, options: Options | None = None
 ) -> None:
-    """The report on a run that has a record, to stdout."""
+    """The report on a run that has a record, to stdout; without options one that fits a screen's memory."""
     record = load_record(path)
-    options = options or Options(files=RunDirectory(path).report_digests())
+    options = options or Options(files=RunDirectory(path).report_digests(), leave_out=_LONG)
     if format_ == "text" and on_terminal(sys.stdout):
         sys.stdout.write(redact(TextReport(colour=True).render(plan, record, verdict, options)))
         sys.stdout.flush()

@@ -19,6 +19,8 @@ class Options:
     language: Language = ENGLISH
     files: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 in hexadecimal of the run's files that it is drawn from, by name."""
+    leave_out: frozenset[str] = frozenset()
+    """Sections that a report in plain text does without, by their ids."""
 
 
 PLAIN = Options()

@@ -71,15 +71,18 @@ class TextReport:
             emoji=False,
             _environ={},  # the same report whatever the environment says
         )
-        for part in _parts(content(plan, record, verdict, options.language, options.files)):
+        document = content(plan, record, verdict, options.language, options.files)
+        for part in _parts(document, options.leave_out):
             console.print(part, overflow="fold")
         return "\n".join(line.rstrip() for line in out.getvalue().rstrip("\n").split("\n")) + "\n"
 
 
-def _parts(document: Document) -> list[RenderableType]:
+def _parts(document: Document, leave_out: frozenset[str]) -> list[RenderableType]:
     lead = Text.assemble((document.verdict, _STYLES[document.tone]), "  ", safe(document.lead))
     parts: list[RenderableType] = [lead]
     for section in document.sections:
+        if section.name in leave_out:
+            continue
         parts += [Text(), Text(safe(section.title), style="bold underline")]
         parts += [Padding(_block(block, document.language), (0, 0, 0, 2)) for block in section.blocks]
     return parts
