@@ -12,6 +12,7 @@ import pytest
 
 from exitdrill.clock import Lap
 from exitdrill.errors import (
+    EvidenceError,
     ExitdrillError,
     NoSpaceError,
     NotReadyError,
@@ -439,8 +440,12 @@ def test_a_run_is_open_once(tmp_path: Path, clock: Clock) -> None:
     finish(run)
     run.directory.journal.write_bytes(b"")
     for _ in range(2):
-        with pytest.raises(RunError, match="never declared"):
+        with pytest.raises(EvidenceError, match="altered"):
             reopen(run.directory.path, clock=clock)
+    for file in run.directory.checkpoints.iterdir():
+        file.unlink()
+    with pytest.raises(RunError, match="never declared"):
+        reopen(run.directory.path, clock=clock)
 
 
 def test_seeds_are_committed_once(tmp_path: Path, clock: Clock) -> None:

@@ -51,9 +51,6 @@ _BATCH_BYTES = 8 * 1024 * 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SUMMARY = "exitdrill"
 
-pa.set_memory_pool(pa.system_memory_pool())
-"""Arrow's own allocators keep what they once took, beside what Python's keeps: one for both keeps less."""
-
 
 @dataclass(frozen=True, slots=True)
 class InventoryRow:
