@@ -21,6 +21,8 @@ __all__ = ["ENVELOPE_MAX_BYTES", "Verified", "key_ids", "pae", "sign", "verify"]
 
 ENVELOPE_MAX_BYTES = 16 * 1024 * 1024
 _SIGNATURES_MAX = 16
+_VALUES_MAX = 256
+"""Of an envelope with 16 signatures: names and texts. Nobody has signed for them when they are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ def _good(key: PublicKey, signature: _Signature, message: bytes) -> bool:
 def _parse(envelope: bytes, resource: str, max_bytes: int) -> tuple[str, bytes, list[_Signature]]:
     refused = EvidenceError("not an envelope", resource=resource, expected="DSSE as JSON")
     try:
-        data = strict.load(envelope, resource, max_bytes=max_bytes, floats=False)
+        data = strict.load(envelope, resource, max_bytes=max_bytes, max_values=_VALUES_MAX, floats=False)
     except EvidenceError as exc:
         what = f"not an envelope: {exc.what}"
         raise EvidenceError(what, resource=resource, expected="DSSE as JSON") from exc

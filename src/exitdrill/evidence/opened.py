@@ -61,7 +61,7 @@ class _Source:
             with self._lock:
                 self._file.seek(offset)
                 return self._file.read(size)
-        except (OSError, ValueError) as exc:
+        except (OSError, ValueError, OverflowError) as exc:  # the last: further on than a file can be
             raise EvidenceError(f"cannot be read: {exc}", resource="bundle") from exc
 
     def close(self) -> None:

@@ -1,8 +1,8 @@
 """JSON from outside, read strictly: one meaning a text, bounded in size and depth, numbers that arrive as written.
 
 Refused: bytes that are not UTF-8, names given twice, NaN and infinities, whole numbers beyond 64 bits, lone
-surrogates, values nested deeper than `DEPTH_MAX`, and more bytes than the caller allows. `EvidenceError` or the
-value comes out.
+surrogates, values nested deeper than `DEPTH_MAX`, and more bytes or values than the caller allows: a value takes many
+times the memory of its text. `EvidenceError` or the value comes out.
 """
 
 import json
@@ -19,17 +19,18 @@ __all__ = ["DEPTH_MAX", "INTEGER_MAX", "exactly", "load", "whole"]
 DEPTH_MAX = 64
 INTEGER_MAX = 2**63 - 1
 _BEGIN, _END = frozenset((b"[", b"{")), frozenset((b"]", b"}"))
-_TOKEN = re.compile(rb'"(?:[^"\\]+|\\.)*+(?:"|\\?\Z)|[][{}]', re.DOTALL)
-"""A string, also one that does not end, or a bracket: each byte is looked at once, whatever the text."""
+_TOKEN = re.compile(rb'"(?:[^"\\]+|\\.)*+(?:"|\\?\Z)|[][{},]', re.DOTALL)
+"""A string, also one that does not end, a bracket or a comma: each byte is looked at once, whatever the text."""
 
 
-def load(data: bytes, resource: str, *, max_bytes: int, floats: bool = True) -> Json:
+def load(data: bytes, resource: str, *, max_bytes: int, max_values: int | None = None, floats: bool = True) -> Json:
     """The value in a JSON text.
 
     Args:
         data: UTF-8.
         resource: What messages call it.
         max_bytes: How long it may be.
+        max_values: How many values and names it may have, near enough; None for any number that its length allows.
         floats: Whether numbers with a fraction or an exponent are taken.
 
     Raises:
@@ -38,8 +39,7 @@ def load(data: bytes, resource: str, *, max_bytes: int, floats: bool = True) -> 
     if len(data) > max_bytes:
         raise EvidenceError("too large", resource=resource, expected=f"at most {max_bytes:,} bytes")
     try:
-        if _depth(data) > DEPTH_MAX:
-            _refuse(f"nested deeper than {DEPTH_MAX}")
+        _measure(data, max_values)
         value: Json = json.loads(
             data.decode(),
             object_pairs_hook=_members,
@@ -54,16 +54,18 @@ def load(data: bytes, resource: str, *, max_bytes: int, floats: bool = True) -> 
     return value
 
 
-def _depth(data: bytes) -> int:
-    """How deep brackets are nested, those in strings left out."""
-    deepest = depth = 0
-    for match in _TOKEN.finditer(data):
+def _measure(data: bytes, max_values: int | None) -> None:
+    """Refuse what is nested too deep, brackets in strings left out, or has too many values; before any is made."""
+    depth = 0
+    for tokens, match in enumerate(_TOKEN.finditer(data), 1):
+        if max_values is not None and tokens > 2 * max_values:  # a value, and what stands behind it
+            _refuse(f"more than {max_values:,} values")
         if match[0] in _BEGIN:
             depth += 1
-            deepest = max(deepest, depth)
+            if depth > DEPTH_MAX:
+                _refuse(f"nested deeper than {DEPTH_MAX}")
         elif match[0] in _END:
             depth -= 1
-    return deepest
 
 
 def _refuse(what: str) -> NoReturn:

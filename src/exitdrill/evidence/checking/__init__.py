@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from exitdrill.errors import EvidenceError
-from exitdrill.evidence.checking import account, ledger, seal
+from exitdrill.evidence.checking import account, ledger, seal, severing
 from exitdrill.evidence.checking.case import Case
 from exitdrill.evidence.checking.rows import Given, Report, Result, Row, Unchecked
 from exitdrill.evidence.index import Index
@@ -40,7 +40,7 @@ _CHECKS: tuple[tuple[str, str, Check], ...] = (
     ("rta", "the RTA, from the journal", account.rta),
     ("laps", "laps, from the journal", account.laps),
     ("steps", "steps and checks, from the journal", account.steps),
-    ("cut", "the source was cut off", account.cut),
+    ("cut", "the source was cut off", severing.cut),
     ("teardown", "what was taken away", account.teardown),
     ("inventory", "the inventory is whole", ledger.inventory),
     ("counts", "counts, from the ledger", ledger.counts),
@@ -53,6 +53,16 @@ _BEYOND = (
         "look",
         "what changed before the cut",
         "the last look, and attempts to reach the source, are this program's word",
+    ),
+    (
+        "compared",
+        "what was found at the target",
+        "how each object compared, and how many were read back, are this program's word; --live reads a sample again",
+    ),
+    (
+        "pace",
+        "retries, waits and throughput",
+        "when each leg was under way, its waits and throughput, and where each place is, are this program's word",
     ),
     ("metadata", "metadata at the target", "recorded when it was written; it is not read back"),
 )

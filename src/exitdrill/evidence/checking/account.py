@@ -6,7 +6,7 @@ of the journal, wall and monotonic, may drift apart by `_DRIFT_NS` and the steps
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -22,10 +22,10 @@ from exitdrill.evidence.checking.seal import AUTHORITY
 from exitdrill.evidence.findings import PREVIOUS, pinned
 from exitdrill.evidence.index import PAYLOAD
 from exitdrill.model.human import count, duration, safe
-from exitdrill.model.journal import Json
+from exitdrill.model.record import PlaceRecord, RunStatus
 from exitdrill.model.verdict import Verdict
 
-__all__ = ["closed", "cut", "laps", "plan", "previous", "rta", "seeds", "steps", "teardown", "times", "verdict"]
+__all__ = ["closed", "laps", "plan", "previous", "rta", "same", "seeds", "steps", "teardown", "times", "verdict"]
 
 _NS = 1_000_000_000
 _SLACK_NS = 60 * _NS
@@ -34,7 +34,8 @@ _SMALL = 1024 * 1024
 _EMULATORS = "starting emulators"
 
 
-def _same(what: str, found: object, expected: object, resource: str = "record.json") -> None:
+def same(what: str, found: object, expected: object, resource: str = "record.json") -> None:
+    """Raises EvidenceError where it is not."""
     if found != expected:
         raise EvidenceError(f"{what} is {found}", resource=resource, expected=f"{expected}, by the journal")
 
@@ -42,17 +43,34 @@ def _same(what: str, found: object, expected: object, resource: str = "record.js
 def plan(case: Case, given: Given) -> str:  # noqa: ARG001 - each check has the same shape
     """The plan is the one that was declared, and the one the record is of."""
     declared = case.events[0]
-    _same("the plan's digest", case.plan_digest, declared.text("plan_digest"), "plan.json")
-    _same("the plan's digest", case.record.plan_digest, case.plan_digest)
+    same("the plan's digest", case.plan_digest, declared.text("plan_digest"), "plan.json")
+    same("the plan's digest", case.record.plan_digest, case.plan_digest)
     for name, value in (("run", case.record.run_id), ("drill", case.record.drill), ("mode", case.record.mode)):
-        _same(f"the {name}", value, declared.text(name))
-    _same("the drill", case.plan.name, declared.text("drill"), "plan.json")
+        same(f"the {name}", value, declared.text(name))
+    same("the drill", case.plan.name, declared.text("drill"), "plan.json")
+    same("the mode", case.plan.mode.value, declared.text("mode"), "plan.json")
+    for place in case.record.places:
+        _stated(case, place)
     facts = strict.load(case.bundle.read("run.json", _SMALL), "run.json", max_bytes=_SMALL)
     if not isinstance(facts, dict):
         raise EvidenceError("not what a run is", resource="run.json")
-    _same("the run", facts.get("run_id"), case.bundle.run, "run.json")
-    _same("the declaration", facts.get("t0_utc"), declared.text("t0_utc"), "run.json")
+    same("the run", facts.get("run_id"), case.bundle.run, "run.json")
+    same("the declaration", facts.get("t0_utc"), declared.text("t0_utc"), "run.json")
     return f"digest {case.plan_digest}, as declared"
+
+
+def _stated(case: Case, place: PlaceRecord) -> None:
+    """What the drill states of a place is in the record as it is in the plan."""
+    name = getattr(case.plan.route, place.role, "")
+    stated = case.plan.places.get(place.name) if name == place.name else None
+    if stated is None:
+        raise EvidenceError("a place in a role that the plan does not give it", resource="record.json")
+    expected = [stated.connector, stated.emulator, stated.jurisdiction, stated.legal_entity, stated.certifications]
+    expected += [None if fact is None else str(fact) for fact in (stated.ownership, stated.seal)]
+    found = [place.connector, place.emulator, place.jurisdiction, place.legal_entity, place.certifications]
+    found += [place.ownership, place.seal]
+    if found != expected:
+        raise EvidenceError(f"says of the {place.role} what the plan does not", resource="record.json")
 
 
 def closed(case: Case, given: Given) -> str:  # noqa: ARG001
@@ -62,8 +80,8 @@ def closed(case: Case, given: Given) -> str:  # noqa: ARG001
     digests = {name: sha256(data).hexdigest() for name, data in found.items()}
     if event is None or event.facts.get("sha256") != digests:
         raise EvidenceError("not the record and verdict that the journal was closed with", resource="journal.jsonl")
-    _same("the status", case.record.status.value, event.text("status"))
-    _same("the judgement", case.verdict.judgement.value, event.text("judgement"), "verdict.json")
+    same("the status", case.record.status.value, event.text("status"))
+    same("the judgement", case.verdict.judgement.value, event.text("judgement"), "verdict.json")
     bound = {
         name: member.sha256
         for path, member in case.bundle.index.by_path.items()
@@ -83,9 +101,9 @@ def previous(case: Case, given: Given) -> str | Unchecked:  # noqa: ARG001
         return Unchecked("no earlier run of this drill was there when it was declared")
     if len(events) != 1:
         raise EvidenceError("the journal does not name the run before, once", resource="journal.jsonl")
-    _same("the run before", found.run_id, events[0].text("run"))
-    _same("the digest of its findings", pinned(found), events[0].text("findings_sha256"))
-    _same("the digest of its verdict", found.verdict_sha256, events[0].facts.get("verdict_sha256"))
+    same("the run before", found.run_id, events[0].text("run"))
+    same("the digest of its findings", pinned(found), events[0].text("findings_sha256"))
+    same("the digest of its verdict", found.verdict_sha256, events[0].facts.get("verdict_sha256"))
     findings = count(len(found.findings), "finding")
     return f"{findings} of run {safe(found.run_id)}, as taken when this one was declared"
 
@@ -93,17 +111,20 @@ def previous(case: Case, given: Given) -> str | Unchecked:  # noqa: ARG001
 def times(case: Case, given: Given) -> str:  # noqa: ARG001
     """Declaration, end and duration, sessions and steps of the clock are as the journal says."""
     record, declared = case.record, case.events[0]
-    _same("T0", format_utc(record.t0_utc), declared.text("t0_utc"))
-    _same("sessions", record.sessions, case.events[-1].session)
+    same("T0", format_utc(record.t0_utc), declared.text("t0_utc"))
+    same("sessions", record.sessions, case.events[-1].session)
     steps = tuple(event.number("by_ns") for event in case.named("clock stepped"))
-    _same("the clock's steps", record.clock_steps_ns, steps)
+    same("the clock's steps", record.clock_steps_ns, steps)
     at = next(event.n for event in reversed(case.events) if event.name == "closed")
     # An authority's answer may come at any moment, also between the record and the last words.
     before = next((e for e in reversed(case.events[:at]) if e.name not in AUTHORITY), case.events[0])
     after = case.events[at]
     if not before.elapsed_ns <= record.ended_elapsed_ns <= after.elapsed_ns:
-        _same("its end", record.ended_elapsed_ns, f"{before.elapsed_ns} to {after.elapsed_ns} ns")
+        same("its end", record.ended_elapsed_ns, f"{before.elapsed_ns} to {after.elapsed_ns} ns")
     allowed = _DRIFT_NS + sum(abs(step or 0) for step in steps)
+    ended_ns = 0 if record.ended_utc is None else (record.ended_utc - record.t0_utc).total_seconds() * _NS
+    if abs(ended_ns - record.ended_elapsed_ns) > allowed:
+        same("its end", record.ended_utc, f"{duration(record.ended_elapsed_ns / _NS)} after T0")
     for event in case.events:
         wall = (parse_utc(event.utc) - record.t0_utc).total_seconds() * _NS
         if abs(wall - event.elapsed_ns) > allowed:
@@ -125,13 +146,13 @@ def rta(case: Case, given: Given) -> str:  # noqa: ARG001
         at = asset.recovered_elapsed_ns
         last = proven.get(asset.name)
         if last is None or last.facts.get("proven") is not True:
-            _same(f"the recovery of {asset.name}", at, None)
+            same(f"the recovery of {asset.name}", at, None)
         elif "recovered_elapsed_ns" in last.facts:
-            _same(f"the recovery of {asset.name}", at, last.number("recovered_elapsed_ns"))
+            same(f"the recovery of {asset.name}", at, last.number("recovered_elapsed_ns"))
         elif at is None or not case.events[last.n - 1].elapsed_ns <= at <= last.elapsed_ns:
-            _same(f"the recovery of {asset.name}", at, f"just before line {last.n + 1}")
-        if last is not None and at is not None and at > last.elapsed_ns:
-            _same(f"the recovery of {asset.name}", at, f"before line {last.n + 1}")
+            same(f"the recovery of {asset.name}", at, f"just before line {last.n + 1}")
+        if last is not None and at is not None and not _began(case, last).elapsed_ns <= at <= last.elapsed_ns:
+            same(f"the recovery of {asset.name}", at, f"in the verification that ends in line {last.n + 1}")
         found[asset.name] = at
     names = [asset.name for asset in case.plan.assets]
     if sorted(found) != sorted(names):
@@ -139,10 +160,19 @@ def rta(case: Case, given: Given) -> str:  # noqa: ARG001
     decisive = [found[asset.name] for asset in case.plan.assets if asset.critical] or list(found.values())
     known = [at for at in decisive if at is not None]
     last_ns = max(known) if known and len(known) == len(decisive) else None
-    _same("the recovery", case.record.recovered_elapsed_ns, last_ns)
+    same("the recovery", case.record.recovered_elapsed_ns, last_ns)
     if last_ns is None:
         return "not recovered, as the journal says"
     return f"RTA {duration(last_ns / _NS)} after the declaration, nothing subtracted"
+
+
+def _began(case: Case, verified: Event) -> Event:
+    """Where the verification of an asset began that ended so."""
+    ids, asset = case.by_step(("assets.verify",)), verified.text("asset")
+    for event in reversed(case.events[: verified.n]):
+        if event.name == "asset begins" and event.text("asset") == asset and event.text("step") in ids:
+            return event
+    raise EvidenceError("verified, and yet no verification began", resource=f"journal.jsonl, line {verified.n + 1}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +252,7 @@ def _downtimes(case: Case, resumed: list[Event], measured: list[Lap]) -> None:
     repaired = [event for event in case.events if event.name == "journal repaired"]
     if repaired:  # written between the crash and the resume: where the gap began is one line before it
         expected = [(_before(case, event), event.number("downtime_ns")) for event in resumed]
-    _same("downtime", sorted((lap.start_elapsed_ns, lap.duration_ns) for lap in measured), sorted(expected))
+    same("downtime", sorted((lap.start_elapsed_ns, lap.duration_ns) for lap in measured), sorted(expected))
 
 
 def _before(case: Case, event: Event) -> int:
@@ -240,19 +270,23 @@ def steps(case: Case, given: Given) -> str:  # noqa: ARG001
         ended[event.text("step"), asset] = event.text("status")
     found = {(step.id, step.asset): step.status.value for step in case.record.steps}
     for key in sorted({*ended, *found}, key=str):
-        _same(f"step {key[0]}{'' if key[1] is None else f' of {key[1]}'}", found.get(key), ended.get(key))
+        same(f"step {key[0]}{'' if key[1] is None else f' of {key[1]}'}", found.get(key), ended.get(key))
     answered = {event.text("step"): event.text("name") for event in case.named("person answered")}
     for step in case.record.steps:
         if step.asset is None:
-            _same(f"who approved {step.id}", step.approved_by, answered.get(step.id))
+            same(f"who approved {step.id}", step.approved_by, answered.get(step.id))
     made = {(event.text("name"), event.text("resource")): event.facts.get("ready") for event in case.named("checked")}
     for check in case.record.checks:
-        if (check.name, check.resource) in made:
-            _same(f"check {check.name} of {check.resource}", check.ready, made[check.name, check.resource])
-    return f"{count(len(case.record.steps), 'step')}, ended as the journal says"
+        same(f"check {check.name} of {check.resource}", check.ready, made.get((check.name, check.resource)))
+    carried_out = {step.id for step in case.record.steps}
+    lacking = [step.id for step in case.plan.playbook.steps if step.id not in carried_out]
+    if case.record.status is RunStatus.COMPLETED and lacking:
+        raise EvidenceError(f"completed without step {lacking[0]}, which the plan has", resource="record.json")
+    said = f"{count(len(case.record.steps), 'step')}, ended as the journal says"
+    return f"{said}; {count(len(case.record.checks), 'check')}, as ready as it says"
 
 
-def seeds(case: Case, given: Given) -> str:  # noqa: ARG001
+def seeds(case: Case, given: Given) -> str | Unchecked:  # noqa: ARG001
     """Each asset's sample was fixed before the first phase, and signed by the first checkpoint."""
     begun = next((event.n for event in case.events if event.name == "step begins"), len(case.events))
     first = min((signed.checkpoint.size for signed in case.checkpoints), default=0)
@@ -262,85 +296,26 @@ def seeds(case: Case, given: Given) -> str:  # noqa: ARG001
             raise EvidenceError("its sample's seed was not drawn once, before the first step", resource=asset.name)
         if drawn[0].n >= first:
             raise EvidenceError("its sample's seed is not covered by the first checkpoint", resource=asset.name)
-    return f"{count(len(case.plan.assets), 'seed')} in the journal and signed before the first step began"
-
-
-def cut(case: Case, given: Given) -> str | Unchecked:  # noqa: ARG001
-    """The cut came before the rebuild, and the record says of it what the journal and the cut itself say."""
-    severance, severed = case.record.severance, case.last("severed")
-    if severance is None or severed is None:
-        if severance is not None or severed is not None or case.bundle.has("cut.json"):
-            raise EvidenceError("a cut that only some of journal, record and cut.json know of", resource="cut.json")
-        return Unchecked("the source was not cut off in this run")
-    facts = _cut_json(case.bundle.read("cut.json", _SMALL))
-    _same("the cut", format_utc(severance.severed_utc), severed.text("utc_cut"))
-    _same("the cut", facts.get("severed_utc"), severed.text("utc_cut"), "cut.json")
-    _same("the cut's drill time", severance.severed_elapsed_ns, facts.get("severed_elapsed_ns"))
-    severing = case.last("severing")
-    if severing is None or severance.severed_elapsed_ns > severed.elapsed_ns:
-        raise EvidenceError("the cut was not announced before it was made", resource="journal.jsonl")
-    _early_cut(case)
-    rebuilds = case.by_step(("assets.rebuild",))
-    began = next((e.n for e in case.named("step begins") if e.text("step") in rebuilds), None)
-    if began is not None and began < severed.n:
-        raise EvidenceError("the rebuild began before the cut", resource=f"journal.jsonl, line {began + 1}")
-    probed, again = _probed(case, "source.sever"), _probed(case, "run.seal")
-    _same("what was probed", list(severance.probed), probed or [])
-    hosts = facts.get("hosts")
-    holds = bool(facts.get("probes") or not hosts) and probed is not None and probed == again
-    _same("that the cut held", severance.holds, holds)
-    whether = "held when probed, before the rebuild and at the end" if holds else "is not shown to have held"
-    return f"at {duration(severance.severed_elapsed_ns / _NS)}, before the rebuild; it {whether}"
-
-
-def _early_cut(case: Case) -> None:
-    """What the record says of workers that rebuilt before the cut, against the journal and their own cut."""
-    early, made = case.record.early_cut, case.last("rebuild cut off")
-    if early is None or made is None or not case.bundle.has("early-cut.json"):
-        if early is not None or made is not None or case.bundle.has("early-cut.json"):
-            raise EvidenceError("a cut that not all of journal, record and file know of", resource="early-cut.json")
-        return
-    facts = _cut_json(case.bundle.read("early-cut.json", _SMALL))
-    _same("the early cut", format_utc(early.cut_utc), made.text("utc_cut"))
-    _same("the early cut", facts.get("severed_utc"), made.text("utc_cut"), "early-cut.json")
-    _same("the early cut's drill time", early.cut_elapsed_ns, facts.get("severed_elapsed_ns"))
-    probed, again = (_probed(case, uses, early=True) for uses in ("assets.evacuate", "source.sever"))
-    _same("what was probed early", list(early.probed), probed or [])
-    holds = bool(facts.get("probes") or not facts.get("hosts")) and probed is not None and probed == again
-    _same("that the early cut held", early.holds, holds)
-
-
-def _cut_json(data: bytes) -> Mapping[str, Json]:
-    found = strict.load(data, "cut.json", max_bytes=_SMALL)
-    if not isinstance(found, dict):
-        raise EvidenceError("not a cut", resource="cut.json")
-    return found
-
-
-def _probed(case: Case, uses: str, *, early: bool = False) -> list[str] | None:
-    """What the last probe within a step with that action was refused."""
-    ids, inside, found = case.by_step((uses,)), False, None
-    for event in case.events:
-        if event.name in ("step begins", "step ends"):
-            inside = event.name == "step begins" and event.text("step") in ids
-        elif event.name == "cut probed" and inside and event.facts.get("early") is early:
-            refused = event.facts.get("refused")
-            found = [str(item) for item in refused] if isinstance(refused, list) else None
-    return found
+    said = f"{count(len(case.plan.assets), 'seed')} in the journal"
+    if first > begun:
+        return Unchecked(f"{said} before the first step, but the first checkpoint was signed after that step began")
+    return f"{said} and signed before the first step began"
 
 
 def teardown(case: Case, given: Given) -> str | Unchecked:  # noqa: ARG001
     """What was taken away and what is left is what the journal says."""
     recorded, last = case.record.teardown, case.last("torn down", "kept")
     if recorded is None or last is None:
-        _same("teardown", recorded, None if last is None else last.name)
+        same("teardown", recorded, None if last is None else last.name)
         return Unchecked("there was no teardown in this run")
     if last.name == "kept":
-        _same("that all is kept", recorded.kept, True)
+        same("that all is kept", recorded.kept, True)
+        same("that all is to be kept", case.plan.keep, True, "plan.json")
         return "everything was kept, as the drill says"
+    same("that all is kept", recorded.kept, False)
     found = [recorded.deleted_objects, list(recorded.removed_containers), list(recorded.left), recorded.complete]
     said = [last.number("deleted"), *(last.facts.get(name) for name in ("containers", "left", "complete"))]
-    _same("teardown", json.dumps(found), json.dumps(said))
+    same("teardown", json.dumps(found), json.dumps(said))
     return f"{count(recorded.deleted_objects, 'object')} deleted, {count(len(recorded.left), 'thing')} left behind"
 
 

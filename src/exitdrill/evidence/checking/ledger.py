@@ -27,10 +27,11 @@ _COMPLETE_MAX = 64 * 1024 * 1024
 def inventory(case: Case, given: Given) -> str | Unchecked:  # noqa: ARG001 - each check has the same shape
     """Each inventory is complete, and its parts are those it was closed with."""
     members = case.bundle.index.by_path
-    parts = 0
+    parts, lacking = 0, list[str]()
     for asset in case.record.assets:
         name = f"inventory/{asset.name}/complete.json"
         if not case.bundle.has(name):
+            lacking.append(asset.name)
             continue
         found = strict.load(case.bundle.read(name, _COMPLETE_MAX), name, max_bytes=_COMPLETE_MAX)
         listed = _parts(found, name)
@@ -41,7 +42,10 @@ def inventory(case: Case, given: Given) -> str | Unchecked:  # noqa: ARG001 - ea
             if members[f"data/inventory/{asset.name}/{part}"].sha256 != digest:
                 raise EvidenceError("not the part it was closed with", resource=f"{part} of {asset.name}")
         parts += len(listed)
-    return f"{count(parts, 'part')}, as listed" if parts else Unchecked("there is no inventory in this run")
+    if len(lacking) == len(case.record.assets):
+        return Unchecked("there is no inventory in this run")
+    said = f"{count(parts, 'part')}, as listed"
+    return f"{said}; none is complete of {', '.join(lacking)}" if lacking else said
 
 
 def _parts(found: Json, resource: str) -> Mapping[str, str]:

@@ -20,6 +20,7 @@ from exitdrill.evidence.note import Note, parse_note, verify_note
 from exitdrill.evidence.publickey import PublicKey
 from exitdrill.evidence.timestamps import Token, bounds, read_token
 from exitdrill.model.human import count, duration
+from exitdrill.model.record import RunStatus, StepStatus
 
 __all__ = [
     "AUTHORITY",
@@ -39,6 +40,7 @@ AUTHORITY = ("timestamped", "not timestamped")
 """What the journal says of an authority's answers, whenever they come."""
 AFTER_CLOSED = (*AUTHORITY, "signing failed")
 _NS = 1_000_000_000
+_MANUAL = "manual"
 _KEY_MAX = 16 * 1024
 _OFF = timedelta(minutes=10)
 """How far the machine's clock may be from the authority's."""
@@ -272,28 +274,39 @@ def _span(low: timedelta, high: timedelta) -> str:
 def approvals(case: Case, given: Given) -> str | Unchecked:
     """Every answer of a person that must be signed is, by one of the approvers' keys, over this run until then."""
     answers = case.named("person answered")
+    _unanswered(case, {event.text("step") for event in answers})
     if not answers:
         return Unchecked("no step of this run asked for a person")
     asked = {event.text("step"): event for event in case.named("person asked")}
-    signed = 0
+    signed, by = 0, list[str]()
     for event in answers:
         envelope, step = event.text("signature"), event.text("step")
         if not envelope and step in case.plan.evidence.approvers:
             raise EvidenceError("the plan wants a signed answer, and this one is not", resource=f"step {step}")
         signed += bool(envelope)
         if envelope and given.approvers:
-            _approved(case, given, event, asked.get(step))
+            by.append(f"{step} by {_approved(case, given, event, asked.get(step)).id[:16]}…")
     said = f"{count(len(answers), 'answer')}, {signed} signed"
     if not signed:
         return Unchecked(f"{said}: a name in the journal is all there is")
     if not given.approvers:
         return Unchecked(f"{said}; by whom is not known without --approver PUB")
-    return f"{said} by an approver's key, over plan, run, step and the journal until then"
+    return f"{said} over plan, run, step and the journal until then: {', '.join(by)}"
 
 
-def _approved(case: Case, given: Given, event: Event, asked: Event | None) -> None:
+def _unanswered(case: Case, answered: set[str]) -> None:
+    """Refuse a run that went on without the answer that its plan asks for."""
+    done = {step.id for step in case.record.steps if step.status is StepStatus.DONE}
+    for step in case.plan.playbook.steps:
+        asks = step.approval or step.uses == _MANUAL
+        carried_out = step.id in done or case.record.status is RunStatus.COMPLETED
+        if asks and carried_out and step.id not in answered:
+            raise EvidenceError("the plan asks for a person, and nobody answered", resource=f"step {step.id}")
+
+
+def _approved(case: Case, given: Given, event: Event, asked: Event | None) -> PublicKey:
     step = event.text("step")
-    found, _ = open_approval(event.text("signature"), given.approvers, f"answer to {step}")
+    found, key = open_approval(event.text("signature"), given.approvers, f"answer to {step}")
     size = found.journal_size
     expected = Approval(
         case.plan_digest, case.bundle.run, step, event.text("kind"), event.text("name"), size, found.journal_root
@@ -302,3 +315,4 @@ def _approved(case: Case, given: Given, event: Event, asked: Event | None) -> No
         raise EvidenceError("signed for something else", resource=f"answer to {step}")
     if case.roots[size].hex() != found.journal_root:
         raise EvidenceError("signed over another journal", resource=f"answer to {step}")
+    return key
