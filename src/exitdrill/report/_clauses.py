@@ -19,8 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from exitdrill.model.record import RunRecord
 from exitdrill.model.verdict import Judgement, Verdict
-from exitdrill.plan.drill import DrillPlan, Mode
+from exitdrill.plan.drill import DrillPlan
 from exitdrill.report._document import Block, Heading, Mark, Note, Table, Tone
+from exitdrill.report._scope import rehearsed
 from exitdrill.report.language import Language
 
 __all__ = ["Clause", "Coverage", "Source", "Status", "coverage", "evaluate", "sources"]
@@ -148,7 +149,7 @@ def _holds(value: object) -> bool:
 def coverage(plan: DrillPlan, record: RunRecord, verdict: Verdict, language: Language) -> tuple[Block, ...]:
     """A table a source."""
     say = language.say
-    rehearsal = verdict.environment == "emulator" or plan.mode is Mode.REHEARSAL
+    rehearsal = rehearsed(plan, verdict)
     blocks: list[Block] = [
         Note(say("Which facts of this run answer which clause. It is no legal advice, and claims no compliance."))
     ]

@@ -7,9 +7,10 @@ from exitdrill.model.verdict import Judgement, Severity, Verdict
 from exitdrill.plan.drill import DrillPlan, Mode
 from exitdrill.report import _clauses, _drill, _follow, _movement, _proof, _throughput
 from exitdrill.report._document import Document, Figure, Section, Tone
+from exitdrill.report._scope import rehearsed
 from exitdrill.report.language import ENGLISH, Language
 
-__all__ = ["content", "rehearsed"]
+__all__ = ["content"]
 
 _TONES = {Judgement.MET: Tone.GOOD, Judgement.MISSED: Tone.WARN, Judgement.FAILED: Tone.BAD}
 
@@ -67,11 +68,6 @@ def content(
         record.run_id,
         language,
     )
-
-
-def rehearsed(plan: DrillPlan, verdict: Verdict) -> bool:
-    """Whether it proves the method only."""
-    return verdict.environment == "emulator" or plan.mode is Mode.REHEARSAL
 
 
 def _followed(verdict: Verdict, language: Language) -> tuple[Section, ...]:

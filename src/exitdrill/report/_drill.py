@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 
 from exitdrill.model.record import PlaceRecord, RunRecord, RunStatus, StepStatus
 from exitdrill.model.verdict import Verdict
-from exitdrill.plan.drill import Asset, DrillPlan, Mode, Place
+from exitdrill.plan.drill import Asset, DrillPlan, Place
 from exitdrill.report._document import Block, Facts, Note, Table, Tone
+from exitdrill.report._scope import rehearsed
 from exitdrill.report.language import Language
 
 __all__ = ["checking", "drill", "further", "jurisdictions"]
@@ -16,7 +17,7 @@ _NS = 1_000_000_000
 def drill(plan: DrillPlan, record: RunRecord, verdict: Verdict, language: Language) -> Iterator[Block]:
     """What was done, with which plan and program, by whom, and where."""
     say = language.say
-    if verdict.environment == "emulator" or plan.mode is Mode.REHEARSAL:
+    if rehearsed(plan, verdict):
         yield Note(say("This was a rehearsal: it proves the method, not the provider."), Tone.WARN)
     yield Facts(tuple(_facts(plan, record, verdict, language)))
     if record.places:

@@ -11,8 +11,8 @@ import hashlib
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
-from jinja2 import BaseLoader, Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from exitdrill.model.human import key, safe
@@ -38,6 +38,9 @@ from exitdrill.report._document import (
     notes,
 )
 from exitdrill.report.interface import PLAIN, Options
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 __all__ = ["HtmlReport"]
 
@@ -67,8 +70,10 @@ class HtmlReport:
 
 
 @cache
-def _template() -> tuple[Template, str]:
+def _template() -> "tuple[Template, str]":
     """The page's template and style; nothing of a run is in either."""
+    from jinja2 import BaseLoader, Environment, StrictUndefined  # a drill needs it at its end, not while its clock runs
+
     folder = files(__package__).joinpath("templates")
     environment = Environment(
         loader=BaseLoader(),

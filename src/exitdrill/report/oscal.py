@@ -14,8 +14,9 @@ from uuid import NAMESPACE_URL, uuid5
 from exitdrill.model.journal import Json
 from exitdrill.model.record import RunRecord
 from exitdrill.model.verdict import Judgement, ObjectiveResult, Verdict
-from exitdrill.plan.drill import DrillPlan, Mode
+from exitdrill.plan.drill import DrillPlan
 from exitdrill.report._clauses import Coverage, Status, evaluate
+from exitdrill.report._scope import rehearsed
 from exitdrill.report.interface import PLAIN, Options
 from exitdrill.report.markdown import prose
 
@@ -88,7 +89,7 @@ def _findings(record: RunRecord, verdict: Verdict) -> Iterator[dict[str, Json]]:
 
 
 def _clauses(plan: DrillPlan, record: RunRecord, verdict: Verdict) -> Iterator[dict[str, Json]]:
-    rehearsal = verdict.environment == "emulator" or plan.mode is Mode.REHEARSAL
+    rehearsal = rehearsed(plan, verdict)
     for number, one in enumerate(evaluate(plan, record, verdict), 1):
         title = f"{one.source.source.en} {one.clause.article.en}: {one.clause.about.en}"
         props = [_prop("clause-status", one.status), _prop("mapping-as-of", one.source.as_of)]
