@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import rfc8785
-from pydantic import TypeAdapter, ValidationError
 
 from exitdrill.errors import EvidenceError
 from exitdrill.evidence import dsse
 from exitdrill.evidence.publickey import PublicKey
+from exitdrill.evidence.signed import open_signed
 from exitdrill.evidence.signers import Signer
 
 __all__ = ["APPROVAL_TYPE", "Approval", "open_approval", "sign_approval", "verify_approval"]
@@ -49,15 +49,7 @@ def sign_approval(approval: Approval, signer: Signer) -> str:
 
 def open_approval(envelope: str, keys: Sequence[PublicKey], resource: str) -> tuple[Approval, PublicKey]:
     """What somebody signed, and with which of the keys. Raises EvidenceError if none of them signed it."""
-    found = dsse.verify(envelope.encode(), keys, 1, APPROVAL_TYPE, resource)
-    refused = EvidenceError("not an approval", resource=resource, expected="the fields of one, as canonical JSON")
-    try:
-        approval = TypeAdapter(Approval).validate_json(found.payload, strict=True)
-    except ValidationError as exc:
-        raise refused from exc
-    if approval.to_bytes() != found.payload:
-        raise refused
-    return approval, found.keys[0]
+    return open_signed(envelope.encode(), keys, APPROVAL_TYPE, Approval, "an approval", resource)
 
 
 def verify_approval(envelope: str, expected: Approval, keys: Sequence[PublicKey], resource: str) -> PublicKey:

@@ -21,7 +21,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import rfc8785
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from exitdrill.clock import format_utc
 from exitdrill.errors import EvidenceError, ExitdrillError, RunError, UsageError
@@ -29,6 +29,7 @@ from exitdrill.evidence import dsse
 from exitdrill.evidence.checkpoints import keep_public, public_keys, roots
 from exitdrill.evidence.journal import read_tree
 from exitdrill.evidence.publickey import PublicKey
+from exitdrill.evidence.signed import open_signed
 from exitdrill.evidence.signers import Signer
 from exitdrill.model.findings import PreviousRun, Severity
 from exitdrill.transfer.layout import RunDirectory, disk_errors, fsync_directory, write_atomic
@@ -216,15 +217,7 @@ def read_additions(directory: RunDirectory, plan_digest: str) -> Additions:
 
 def open_addition(envelope: bytes, keys: Sequence[PublicKey], resource: str) -> tuple[Addition, PublicKey]:
     """What somebody signed, and with which of the keys. Raises EvidenceError if none of them signed it."""
-    found = dsse.verify(envelope, keys, 1, ADDITION_TYPE, resource)
-    refused = EvidenceError("not an addition", resource=resource, expected="the fields of one, as canonical JSON")
-    try:
-        addition = TypeAdapter(Addition).validate_json(found.payload, strict=True)
-    except ValidationError as exc:
-        raise refused from exc
-    if addition.to_bytes() != found.payload:
-        raise refused
-    return addition, found.keys[0]
+    return open_signed(envelope, keys, ADDITION_TYPE, Addition, "an addition", resource)
 
 
 def _bounded(path: Path) -> bytes:
