@@ -1,6 +1,5 @@
 """Reads runs from their directories without taking them up: no lock, nothing written."""
 
-import json
 import os
 import shlex
 from collections.abc import Mapping
@@ -13,8 +12,8 @@ from exitdrill.evidence.journal import read_journal
 from exitdrill.model import codec
 from exitdrill.model.record import RunRecord
 from exitdrill.model.verdict import Verdict
-from exitdrill.plan import from_json
 from exitdrill.plan.drill import DrillPlan
+from exitdrill.plan.stored import read_plan
 from exitdrill.transfer.layout import RunDirectory
 
 __all__ = [
@@ -111,11 +110,7 @@ def torn_down(path: Path) -> Mapping[str, Any] | None:
 
 def load_plan_of(path: Path) -> DrillPlan:
     """The plan as it was declared. Raises RunError."""
-    file = RunDirectory(path).plan
-    try:
-        return from_json(json.loads(file.read_bytes()))
-    except (OSError, ValueError) as exc:
-        raise RunError(f"plan.json cannot be read: {exc}", resource=str(path)) from exc
+    return read_plan(RunDirectory(path).plan)
 
 
 def load_record(path: Path) -> RunRecord:

@@ -4,7 +4,6 @@ Nothing here is proof. The keys are those that stand in the directory itself; an
 way. Signatures of timestamps are not checked here.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,13 +11,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from exitdrill import plan as plans
-from exitdrill.errors import EvidenceError, RunError, TimestampError
+from exitdrill.errors import EvidenceError, TimestampError
 from exitdrill.evidence.checkpoint import origin
 from exitdrill.evidence.checkpoints import StoredCheckpoint, public_keys, stored_checkpoints
 from exitdrill.evidence.journal import read_journal, read_tree
 from exitdrill.evidence.note import verify_note
 from exitdrill.evidence.timestamps import TOKEN_MAX_BYTES, Token, read_token
+from exitdrill.plan.stored import read_plan
 from exitdrill.transfer.layout import RunDirectory
 
 __all__ = ["SealState", "seal_state", "stored_token"]
@@ -94,7 +93,7 @@ def _check_bound(directory: RunDirectory) -> None:
     closed: Mapping[str, Any] | None = None
     for event in read_journal(directory.journal) if directory.journal.exists() else ():
         if event["event"] == "declared" and directory.plan.exists():
-            _same("plan.json", event.get("plan_digest"), _plan_digest(directory))
+            _same("plan.json", event.get("plan_digest"), read_plan(directory.plan).digest)
         if event["event"] == "closed":
             closed = event
         elif event["event"] == "resumed":  # it is written anew
@@ -103,13 +102,6 @@ def _check_bound(directory: RunDirectory) -> None:
     for path in (directory.record, directory.verdict):
         if isinstance(digests, Mapping) and path.name in digests:
             _same(path.name, digests[path.name], sha256(path.read_bytes()).hexdigest() if path.exists() else None)
-
-
-def _plan_digest(directory: RunDirectory) -> str:
-    try:
-        return plans.from_json(json.loads(directory.plan.read_bytes())).digest
-    except (OSError, ValueError) as exc:
-        raise RunError(f"plan.json cannot be read: {exc}", resource=str(directory.path)) from exc
 
 
 def _same(name: str, said: object, found: str | None) -> None:

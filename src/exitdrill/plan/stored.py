@@ -1,13 +1,15 @@
 """A plan that was written down, read again. Apart from the reading of files: every worker process does this one."""
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
 from exitdrill.errors import RunError
 from exitdrill.plan.drill import DrillPlan
 
-__all__ = ["from_json"]
+__all__ = ["from_json", "read_plan"]
 
 
 def from_json(data: Mapping[str, object]) -> DrillPlan:
@@ -27,3 +29,11 @@ def from_json(data: Mapping[str, object]) -> DrillPlan:
             expected="a plan as this version writes it",
             hint="it is damaged, or was made by another version of exitdrill: use that one",
         ) from exc
+
+
+def read_plan(file: Path) -> DrillPlan:
+    """The plan in a run's directory. Raises RunError if it cannot be read, and as `from_json`."""
+    try:
+        return from_json(json.loads(file.read_bytes()))
+    except (OSError, ValueError) as exc:
+        raise RunError(f"plan.json cannot be read: {exc}", resource=str(file.parent)) from exc

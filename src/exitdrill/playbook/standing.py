@@ -4,13 +4,11 @@ It is read from the run's directory, where additions are verified (`exitdrill.ev
 stay as they are.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
-from exitdrill import plan as plans
 from exitdrill.errors import EvidenceError, RunError, UsageError
 from exitdrill.evidence.findings import Addition, Kind, read_additions
 from exitdrill.evidence.journal import read_journal
@@ -19,6 +17,7 @@ from exitdrill.model import codec
 from exitdrill.model.findings import BY_PERSON, UNFOLLOWED, EarlierFinding, Severity, Standing
 from exitdrill.model.verdict import Verdict
 from exitdrill.plan.drill import DrillPlan
+from exitdrill.plan.stored import read_plan
 from exitdrill.transfer.layout import RunDirectory
 
 __all__ = ["Findings", "Followed", "findings_of", "read_verdict"]
@@ -101,10 +100,7 @@ def findings_of(path: Path) -> Findings:
     """
     directory = RunDirectory(path)
     facts = directory.facts()
-    try:
-        plan = plans.from_json(json.loads(directory.plan.read_bytes()))
-    except (OSError, ValueError) as exc:
-        raise RunError(f"plan.json cannot be read: {exc}", resource=str(path)) from exc
+    plan = read_plan(directory.plan)
     verdict, digest = read_verdict(directory)
     items = {item.finding.fingerprint: item for item in [*_carried(verdict), *_found(verdict)]}
     additions = read_additions(directory, plan.digest)

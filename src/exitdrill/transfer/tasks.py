@@ -19,7 +19,7 @@ from exitdrill.connector.retry import Tally
 from exitdrill.connector.window import Slots
 from exitdrill.errors import NotFoundError, RunError
 from exitdrill.model.digests import DigestKind
-from exitdrill.plan.drill import Asset
+from exitdrill.plan.drill import Asset, DrillPlan
 from exitdrill.transfer.claims import Claims, Fence, for_each_part, open_claims
 from exitdrill.transfer.cleanup import Cleanup, Ours, clean_container, clear_probe, probe_base
 from exitdrill.transfer.copying import Evacuation, Rebuild
@@ -44,6 +44,12 @@ Facts = Mapping[str, Any]
 _THREADS = 32
 
 
+def _opened(directory: RunDirectory) -> tuple[DrillPlan, Places]:
+    """A run's plan, and its places, none of them open."""
+    plan = plans.from_json(json.loads(directory.plan.read_bytes()))
+    return plan, Places(plan, Path(directory.facts().base))
+
+
 class _Context:
     """One job's run, plan, asset and opened places."""
 
@@ -51,8 +57,7 @@ class _Context:
         self.job, self.directory, self.meter = job, directory, meter
         self._stopped = stopped
         self._claims: Claims | None = None
-        self.plan = plans.from_json(json.loads(directory.plan.read_bytes()))
-        self.places = Places(self.plan, Path(directory.facts().base))
+        self.plan, self.places = _opened(directory)
         self.tally = Tally()
         self.clock = SystemClock()
         self._paces: dict[str, Pace] = {}
@@ -338,8 +343,7 @@ def load_connectors(directory: RunDirectory) -> None:
     Raises:
         ExitdrillError: There is no such connector, or it cannot be loaded.
     """
-    plan = plans.from_json(json.loads(directory.plan.read_bytes()))
-    places = Places(plan, Path(directory.facts().base))
+    _, places = _opened(directory)
     for role in ("source", "vault", "target"):
         places.connector(role)
 
