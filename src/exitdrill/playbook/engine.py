@@ -7,9 +7,8 @@ disk, expired credentials, a place that is down) teardown waits for a person too
 A person's answer is waited for in a lap of its own. `finish` writes the record and the verdict whatever happened.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
-from hashlib import sha256
 from threading import Timer
 
 from exitdrill.assess import assess
@@ -36,7 +35,7 @@ from exitdrill.playbook.run import Run
 from exitdrill.playbook.state import AssetFacts
 from exitdrill.playbook.throughput import Meters
 from exitdrill.report import Options, encode
-from exitdrill.transfer.client import Watch, start_ahead, watch
+from exitdrill.transfer.client import Watch, watch
 from exitdrill.transfer.job import Job, Tick
 from exitdrill.transfer.layout import write_atomic
 
@@ -80,8 +79,8 @@ def execute(run: Run, conductor: Conductor, *, before: str | None = None) -> Non
     with watch(run.directory, who):
         try:
             ready_emulators(run)
-            if before is None and not run.plan.engine.spread:
-                start_ahead(run.directory, conductor.width)
+            if before is None:
+                run.start_workers(conductor.width)
             for phase in run.plan.playbook.phases:
                 if phase.name == before:
                     return
@@ -318,10 +317,10 @@ def finish(run: Run) -> Verdict:
         run.close()
 
 
-def _write_report(run: Run, record: RunRecord, verdict: Verdict, *, last: bool) -> None:
+def _write_report(run: Run, record: RunRecord, verdict: Verdict, digests: Mapping[str, str], *, last: bool) -> None:
     """The page for people. It can be made again from what is on disk: what fails here is said, and costs no more."""
     try:
-        page = encode("html", run.plan, record, verdict, Options(files=run.directory.report_digests()))
+        page = encode("html", run.plan, record, verdict, Options(files=digests))
         write_atomic(run.directory.report, page)
     except Exception as error:  # a fault in a template must not cost the run its seal and its exit code
         if isinstance(error, NoSpaceError) and not last:
@@ -338,16 +337,14 @@ def _close(run: Run, *, last: bool = False) -> Verdict:
     verdict = assess(run.plan, record)
     write_atomic(run.directory.record, codec.dump(record))
     write_atomic(run.directory.verdict, codec.dump(verdict))
-    _write_report(run, record, verdict, last=last)
-    digests = {
-        path.name: sha256(path.read_bytes()).hexdigest() for path in (run.directory.record, run.directory.verdict)
-    }
+    digests = run.directory.report_digests()
+    _write_report(run, record, verdict, digests, last=last)
     words = partial(
         run.journal.record,
         "closed",
         status=record.status.value,
         judgement=verdict.judgement.value,
-        sha256=dict(digests),
+        sha256={path.name: digests[path.name] for path in (run.directory.record, run.directory.verdict)},
         files=bound(run),
     )
     signed, wanted = run.seal.close(words), run.plan.evidence.threshold

@@ -26,7 +26,7 @@ from exitdrill.plan.drill import Asset, DrillPlan, Step
 from exitdrill.playbook.previous import find_previous, keep_previous, known_previous
 from exitdrill.playbook.sealing import make_seal
 from exitdrill.playbook.state import AssetFacts, State
-from exitdrill.transfer.client import run_job
+from exitdrill.transfer.client import run_job, start_ahead
 from exitdrill.transfer.job import Job, Result, Tick
 from exitdrill.transfer.layout import RunDirectory, RunFacts, write_atomic
 from exitdrill.transfer.places import EMULATED, Places
@@ -151,6 +151,11 @@ class Run:
             elapsed_ns=lambda: self.clock.elapsed_ns,
             width=width,
         )
+
+    def start_workers(self, width: int) -> None:
+        """Start workers for jobs to come, as many as run side by side; those of a cluster run elsewhere."""
+        if not self.plan.engine.spread:
+            start_ahead(self.directory, width)
 
     def close(self) -> None:
         """Stop emulators, let go of files and the lock."""

@@ -22,7 +22,6 @@ from exitdrill.playbook.recording import ROLES, run_record
 from exitdrill.playbook.roots import keep_roots
 from exitdrill.playbook.run import Run
 from exitdrill.transfer.claims import claim_table
-from exitdrill.transfer.client import start_ahead
 from exitdrill.transfer.cut import load_cut
 from exitdrill.transfer.layout import write_atomic
 
@@ -154,8 +153,7 @@ class Sever(Action):
         run = ctx.run
         if load_cut(run.directory.cut) is None:
             cut_off(run, ctx.conductor)
-            if not run.plan.engine.spread:
-                start_ahead(run.directory, ctx.conductor.width)
+            run.start_workers(ctx.conductor.width)
         run.state.put("cut", "probed", probe_cut(run, ctx.conductor))
 
 
