@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from authority import authority
-from exitdrill.connector.objects import BytesBody, WriteRequest
+from disks import PLAYBOOK, fill_source, write_drill
 from exitdrill.evidence import dsse
 from exitdrill.evidence.checking import Given, Report, Result, verify_bundle
 from exitdrill.evidence.index import INDEX, INDEX_TYPE, PAYLOAD, TAG_FILES, Index, Member, tag_files
@@ -20,30 +20,14 @@ from exitdrill.evidence.signers import Signer, open_key
 from exitdrill.evidence.timestamps import load_roots
 from exitdrill.evidence.zipped import Writer
 from exitdrill.flow.compose import load
-from exitdrill.model.objects import Envelope
 from exitdrill.plan.drill import DrillPlan
 from exitdrill.playbook.conductor import LocalConductor
 from exitdrill.playbook.engine import execute, finish
 from exitdrill.playbook.run import Run, RunOptions, declare
-from exitdrill_local import LocalProvider
 
 __all__ = ["Sealed", "apart", "carry_out", "failed", "flip", "index_of", "make_sealed", "together", "zipped"]
 
-_PLAYBOOK = Path(__file__).parents[1] / "playbooks" / "plan-b.yaml"
-_DRILL = """\
-exitdrill: 1
-name: from-disk-to-disk
-playbook: {playbook}
-mode: rehearsal
-keep: {keep}
-objectives: {{rto: 20m, rpo: 20m}}
-places:
-  source: {{connector: local, path: ./source}}
-  vault: {{connector: local, path: ./vault}}
-  target: {{connector: local, path: ./target}}
-route: {{source: source, vault: vault, target: target}}
-assets:
-  - {{name: case-files, kind: objects, source: {{container: files}}, target: {{bucket: files}}, verify: full}}
+_EVIDENCE = """\
 evidence:
   signers: [{{key: a.pem}}, {{key: b.pem}}]
   threshold: 2
@@ -101,17 +85,12 @@ def make_sealed(
     for name in ("a.pem", "b.pem", "ada.pem"):
         if not (folder / name).exists():
             new_key(folder / name)
-    with LocalProvider("source", folder / "source") as source:
-        source.ensure_container("files")
-        with source.objects("files") as store:
-            for key, data in OBJECTS.items():
-                store.write(WriteRequest(key, BytesBody(data), Envelope(content_type="text/x", user=(("n", key),))))
-            store.flush()
+    fill_source(folder, OBJECTS, lambda _n, key: ("n", key))
     with authority(tsa) as local:
-        asking = _PLAYBOOK.read_text().replace("- id: sever\n", "- id: sever\n        approval: true\n")
+        asking = PLAYBOOK.read_text().replace("- id: sever\n", "- id: sever\n        approval: true\n")
         (folder / "playbook.yaml").write_text(asking)
-        words = {"playbook": "playbook.yaml", "url": local.url, "root": local.root, "keep": str(keep).lower()}
-        (folder / "drill.yaml").write_text(_DRILL.format(**words))
+        more = _EVIDENCE.format(url=local.url, root=local.root)
+        write_drill(folder, keep=keep, playbook=Path("playbook.yaml"), more=more)
         plan = change(load(folder / "drill.yaml"))
         options = RunOptions({"sever": "Ada"}, {"Ada": str(folder / "ada.pem")})
         run = declare(plan, folder / "runs", options)

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,27 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from disks import carry_out, fill_source, write_drill
 from exitdrill.cli import main
-from exitdrill.connector.objects import BytesBody, WriteRequest
-from exitdrill.model.objects import Envelope
 from exitdrill.testing.keys import HOSTILE_KEYS
-from exitdrill_local import LocalProvider
 
-_PLAYBOOK = Path(__file__).parents[2] / "playbooks" / "plan-b.yaml"
-_DRILL = """\
-exitdrill: 1
-name: from-disk-to-disk
-playbook: {playbook}
-mode: rehearsal
-objectives: {{rto: 20m, rpo: 20m}}
-places:
-  source: {{connector: local, path: ./source}}
-  vault: {{connector: local, path: ./vault}}
-  target: {{connector: local, path: ./target}}
-route: {{source: source, vault: vault, target: target}}
-assets:
-  - {{name: case-files, kind: objects, source: {{container: files}}, target: {{bucket: files}}, verify: full}}
-"""
 _OBJECTS = {key: f"{n}: {key}".encode() for n, key in enumerate(HOSTILE_KEYS)} | {"large/€.bin": b"x" * 1_500_000}
 
 
@@ -40,17 +21,9 @@ _OBJECTS = {key: f"{n}: {key}".encode() for n, key in enumerate(HOSTILE_KEYS)} |
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run that has ended, its vault torn down."""
     folder = tmp_path_factory.mktemp("drilled")
-    (folder / "drill.yaml").write_text(_DRILL.format(playbook=_PLAYBOOK))
-    with LocalProvider("source", folder / "source") as source:
-        source.ensure_container("files")
-        with source.objects("files") as store:
-            for n, (key, data) in enumerate(_OBJECTS.items()):
-                envelope = Envelope(content_type="text/x", user=(("case", f"é{n}"),))
-                store.write(WriteRequest(key, BytesBody(data), envelope))
-            store.flush()
-    command = [sys.executable, "-m", "exitdrill.cli.main", "run", "drill.yaml", "--no-prefect"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=200, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    write_drill(folder, keep=False)
+    fill_source(folder, _OBJECTS, lambda n, _key: ("case", f"é{n}"))
+    carry_out(folder)
     return folder
 
 

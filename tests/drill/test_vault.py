@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,29 +13,11 @@ from typing import Any
 
 import pytest
 
+from disks import carry_out, fill_source, write_drill
 from exitdrill.cli import main
-from exitdrill.connector.objects import BytesBody, WriteRequest
-from exitdrill.model.objects import Envelope
 from exitdrill.testing.keys import HOSTILE_KEYS
-from exitdrill_local import LocalProvider
 from exitdrill_local.layout import README
 
-_PLAYBOOK = Path(__file__).parents[2] / "playbooks" / "plan-b.yaml"
-_DRILL = """\
-exitdrill: 1
-name: from-disk-to-disk
-playbook: {playbook}
-mode: rehearsal
-objectives: {{rto: 20m, rpo: 20m}}
-keep: true
-places:
-  source: {{connector: local, path: ./source}}
-  vault: {{connector: local, path: ./vault}}
-  target: {{connector: local, path: ./target}}
-route: {{source: source, vault: vault, target: target}}
-assets:
-  - {{name: case-files, kind: objects, source: {{container: files}}, target: {{bucket: files}}, verify: full}}
-"""
 _LARGE = {"packs/large": b"not a pack" * 150_000, "keys/large": bytes(1_500_000), "large/€.bin": os.urandom(1_200_000)}
 _SMALL = {key: f"{n}: {key}".encode() for n, key in enumerate(HOSTILE_KEYS)} | {"empty": b"", "packs/1": b"x" * 512}
 _OBJECTS = _LARGE | _SMALL
@@ -72,16 +53,9 @@ class _Held:
 @pytest.fixture(scope="module")
 def held(tmp_path_factory: pytest.TempPathFactory) -> _Held:
     folder = tmp_path_factory.mktemp("held")
-    (folder / "drill.yaml").write_text(_DRILL.format(playbook=_PLAYBOOK))
-    with LocalProvider("source", folder / "source") as source:
-        source.ensure_container("files")
-        with source.objects("files") as store:
-            for key, data in _OBJECTS.items():
-                store.write(WriteRequest(key, BytesBody(data), Envelope(content_type="text/x", user=(("k", "é"),))))
-            store.flush()
-    command = [sys.executable, "-m", "exitdrill.cli.main", "run", "drill.yaml", "--no-prefect"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=200, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    write_drill(folder, keep=True)
+    fill_source(folder, _OBJECTS, lambda _n, _key: ("k", "é"))
+    carry_out(folder)
     return _Held(folder)
 
 

@@ -18,11 +18,7 @@ from exitdrill.errors import UsageError
 from exitdrill.model.codec import load
 from exitdrill.model.objects import Outcome
 from exitdrill.model.record import (
-    Attempt,
     Check,
-    Counts,
-    LegRecord,
-    LossCount,
     ManifestRoot,
     ManifestRoots,
     Mishap,
@@ -35,7 +31,8 @@ from exitdrill.report import FORMATS, render
 from exitdrill.report._document import Bar, draw
 from exitdrill.report.human import bytes_, count, duration, key, rate, safe
 from exitdrill.report.text import TextReport
-from exitdrill.testing.runs import T0, make_asset, make_measured, make_plan, make_record
+from exitdrill.testing.runs import T0, make_measured, make_plan, make_record
+from reporting import hostile_run
 
 _NS = 1_000_000_000
 _HOSTILE = [
@@ -61,33 +58,6 @@ _HOSTILE = [
     "漢" * 300,
     "café/ñ/日本語.txt",
 ]
-
-
-def _run(text: str, name: str = "case-files") -> tuple[DrillPlan, RunRecord]:
-    """A run with the text in every place that comes from outside."""
-    plan = make_plan(make_asset(name), name=text or "d", description=text)
-    measured = make_measured(
-        name,
-        rebuild=LegRecord("rebuild", {Outcome.COPIED: Counts(999, 9), Outcome.REFUSED: Counts(1, 1)}, retries=99),
-        exceptions=(Mishap(text, Outcome.REFUSED, "rebuild", text), Mishap(text, text, "verify", text)),
-        exceptions_total=2,
-        losses=(LossCount(text, text, 3, text),),
-        error=text,
-    )
-    good = make_record(plan)
-    assert good.severance is not None
-    record = make_record(
-        plan,
-        measured,
-        error=text,
-        orchestrator=text,
-        severance=replace(good.severance, attempts=(Attempt(text, 1, text),), probed=(text,)),
-        teardown=TeardownRecord(left=(text,), removed_containers=(text,)),
-        places=tuple(replace(place, emulator=text or None, jurisdiction=text) for place in good.places),
-        laps=(*good.laps, Lap(text, T0, 0, _NS, waiting_ns=_NS, attempts=2)),
-        steps=(replace(good.steps[0], approved_by=text),),
-    )
-    return plan, record
 
 
 def _rendered(format_: str, plan: DrillPlan, record: RunRecord) -> str:
@@ -155,9 +125,9 @@ def _assert_harmless_markdown(text: str, plain: str) -> None:
 @pytest.mark.parametrize("hostile", _HOSTILE)
 def test_hostile_text_is_harmless_in_every_format(hostile: str) -> None:
     """Terminal, Markdown and JSON, in every field that comes from outside."""
-    plan, record = _run(hostile)
+    plan, record = hostile_run(hostile)
     _assert_harmless_text(_rendered("text", plan, record))
-    plain_plan, plain_record = _run("k" if hostile else "")
+    plain_plan, plain_record = hostile_run("k" if hostile else "")
     _assert_harmless_markdown(_rendered("markdown", plan, record), _rendered("markdown", plain_plan, plain_record))
     document = _rendered("json", plan, record)
     assert document.isascii()
@@ -170,9 +140,9 @@ def test_hostile_text_is_harmless_in_every_format(hostile: str) -> None:
 @given(st.text(min_size=1))
 def test_any_text_is_harmless_in_every_format(hostile: str) -> None:
     """Whatever a key is."""
-    plan, record = _run(hostile)
+    plan, record = hostile_run(hostile)
     _assert_harmless_text(_rendered("text", plan, record))
-    _assert_harmless_markdown(_rendered("markdown", plan, record), _rendered("markdown", *_run("k")))
+    _assert_harmless_markdown(_rendered("markdown", plan, record), _rendered("markdown", *hostile_run("k")))
     parsed = json.loads(_rendered("json", plan, record))
     assert parsed["record"]["assets"][0]["exceptions"][0]["key"] == hostile
 
@@ -184,8 +154,8 @@ _MARKUP = st.text(st.sampled_from("<>&|`*_[]()!#~$@:/\\.-+= 1a\n\x1b\u202e"), mi
 @given(_MARKUP)
 def test_no_mix_of_markup_gets_through_markdown(hostile: str) -> None:
     """Dense in the characters that mean something."""
-    plan, record = _run(hostile)
-    _assert_harmless_markdown(_rendered("markdown", plan, record), _rendered("markdown", *_run("k")))
+    plan, record = hostile_run(hostile)
+    _assert_harmless_markdown(_rendered("markdown", plan, record), _rendered("markdown", *hostile_run("k")))
 
 
 @settings(deadline=None)
@@ -260,7 +230,7 @@ def test_a_bar_fills_its_width_and_shows_every_lap(start_ns: int, took_ns: int, 
 @pytest.mark.parametrize("format_", ["text", "markdown"])
 def test_a_report_shows_the_verdict_first_and_everything_an_auditor_asks_for(format_: str) -> None:
     """Each section, with the facts of this run."""
-    plan, record = _run("k1")
+    plan, record = hostile_run("k1")
     out = _rendered(format_, plan, record)
     first = out.split("\n")[0 if format_ == "text" else 2].replace("*", "")
     assert first.startswith("FAILED"), "mode full, and an emulator"
@@ -282,7 +252,7 @@ def test_a_report_shows_the_verdict_first_and_everything_an_auditor_asks_for(for
 @pytest.mark.parametrize("format_", FORMATS)
 def test_reports_are_the_same_every_time(format_: str) -> None:
     """No clock, no environment, no order of hashing."""
-    plan, record = _run("k")
+    plan, record = hostile_run("k")
     assert _rendered(format_, plan, record) == _rendered(format_, plan, record)
     assert _rendered(format_, plan, record).endswith("\n")
 
@@ -362,7 +332,7 @@ def test_time_that_the_drill_s_own_limits_took_is_shown_apart() -> None:
 
 def test_the_json_report_gives_back_record_and_verdict() -> None:
     """A program reads exactly what was measured and judged."""
-    plan, record = _run("k\x1b\x7f<")
+    plan, record = hostile_run("k\x1b\x7f<")
     verdict = assess(plan, record)
     document = json.loads(render("json", plan, record, verdict))
     assert set(document) == {"plan_digest", "record", "verdict", "legs"}
@@ -373,7 +343,7 @@ def test_the_json_report_gives_back_record_and_verdict() -> None:
 
 def test_colour_is_there_only_when_asked_for_and_changes_no_word() -> None:
     """The same lines, with and without."""
-    plan, record = _run("\x1b[31m")
+    plan, record = hostile_run("\x1b[31m")
     verdict = assess(plan, record)
     plain, coloured = TextReport().render(plan, record, verdict), TextReport(colour=True).render(plan, record, verdict)
     assert "\x1b" not in plain
